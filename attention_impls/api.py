@@ -1,0 +1,148 @@
+"""What can be measured: implementations, found by name, entry point or ``module:function``.
+
+Nothing here imports torch; an implementation's code is loaded when :attr:`Implementation.load` is
+called. That keeps planning (and ``longbench --help``) fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from attention_impls.pattern import FullPattern, Pattern
+from attention_impls.shape import AttentionShape
+
+Options = Mapping[str, Any]
+"""Option name to a JSON value, for example ``{"segments": [2048], "dilations": [1]}``."""
+
+ENTRY_POINT_GROUP = "longbench.impls"
+
+
+class UnknownImplementation(ValueError):
+    """No implementation goes by that name, or its module or function cannot be imported."""
+
+
+class Unsupported(ValueError):
+    """The implementation is defined, but not for this shape, dtype, device or option."""
+
+
+def _no_details(_shape: AttentionShape, _options: Options) -> dict[str, Any]:
+    return {}
+
+
+def _full(shape: AttentionShape, _options: Options) -> Pattern:
+    return FullPattern(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """One attention that can be planned, verified and timed.
+
+    Attributes:
+        name: as given on the command line and recorded.
+        summary: one line for ``longbench list impls``.
+        load: imports and returns ``f(q, k, v, *, causal, **options)``; with ``takes_backend`` also
+            ``backend=``. Tensors are (batch, seq, heads, head_dim); the result is the output.
+        pattern: which keys each query sees for a shape and options. Raises ValueError on options
+            that do not fit.
+        details: what the options come to at a shape (segment lengths, say), for the record.
+        defaults: the options it takes, with their defaults.
+        takes_backend: whether it runs on the kernels of :mod:`attention_impls.kernels`.
+    """
+
+    name: str
+    summary: str
+    load: Callable[[], Callable[..., Any]]
+    pattern: Callable[[AttentionShape, Options], Pattern] = _full
+    details: Callable[[AttentionShape, Options], dict[str, Any]] = _no_details
+    defaults: Options = field(default_factory=dict)
+    takes_backend: bool = False
+
+
+def _builtin() -> dict[str, Implementation]:
+    from attention_impls.dilated.spec import DILATED
+    from attention_impls.vanilla_spec import VANILLA
+
+    return {impl.name: impl for impl in (VANILLA, DILATED)}
+
+
+def implementations() -> dict[str, Implementation]:
+    """Every implementation known by name: ours, then those of installed packages.
+
+    An installed package adds one with an entry point in the group ``longbench.impls`` whose value
+    is an :class:`Implementation` or a function ``f(q, k, v, *, causal)``. A built-in name wins.
+    """
+    found = _builtin()
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        found.setdefault(point.name, _lazy_entry_point(point))
+    return found
+
+
+def get_implementation(name: str) -> Implementation:
+    """The implementation called ``name``, or the function at ``package.module:function``.
+
+    Raises:
+        UnknownImplementation: nothing goes by that name, or it does not import.
+    """
+    if ":" in name:
+        return _from_path(name)
+    known = implementations()
+    if name not in known:
+        raise UnknownImplementation(
+            f"unknown implementation {name!r}: choose from {', '.join(sorted(known))}, "
+            "or give your own as package.module:function"
+        )
+    return known[name]
+
+
+def _lazy_entry_point(point: importlib.metadata.EntryPoint) -> Implementation:
+    loaded: list[Implementation] = []
+
+    def resolve() -> Implementation:
+        if not loaded:
+            loaded.append(_as_implementation(point.name, point.load()))
+        return loaded[0]
+
+    return Implementation(
+        name=point.name,
+        summary=f"from {point.value}",
+        load=lambda: resolve().load(),
+        pattern=lambda shape, options: resolve().pattern(shape, options),
+        details=lambda shape, options: resolve().details(shape, options),
+    )
+
+
+def _from_path(path: str) -> Implementation:
+    module_name, _, attribute = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:  # as `python -m` has it; a console script does not
+        sys.path.insert(0, here)
+    try:
+        target: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            target = getattr(target, part)
+    except Exception as error:  # whatever a user's module raises while it is imported
+        raise UnknownImplementation(
+            f"implementation {path!r} does not import: {type(error).__name__}: {error}"
+        ) from error
+    return _as_implementation(path, target)
+
+
+def _as_implementation(name: str, target: Any) -> Implementation:
+    """Wrap a plain function; its ``pattern`` attribute, if it has one, declares what it computes."""
+    if isinstance(target, Implementation):
+        return target
+    if not callable(target):
+        raise UnknownImplementation(f"implementation {name!r} is not callable: it is {type(target).__name__}")
+    summary = (target.__doc__ or "").strip().splitlines()
+    return Implementation(
+        name=name,
+        summary=summary[0] if summary else "a function f(q, k, v, *, causal)",
+        load=lambda: target,
+        pattern=getattr(target, "pattern", _full),
+    )

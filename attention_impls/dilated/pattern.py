@@ -1,0 +1,58 @@
+"""The pattern of dilated attention: for each (head, token), its own phase of its own segments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attention_impls.dilated.schedule import Schedule
+from attention_impls.shape import AttentionShape
+
+OFFSETS = ("paper", "grouped")
+
+
+def head_offset(head: int, dilation: int, heads: int, offsets: str) -> int:
+    """The phase s of ``head`` in a branch of this dilation rate.
+
+    ``paper``: head mod r (LongNet, section 2.3). ``grouped``: head // ceil(heads / r), as in the
+    authors' code, where neighbouring heads share a phase.
+    """
+    if offsets == "paper":
+        return head % dilation
+    if offsets == "grouped":
+        return head // -(-heads // dilation)
+    raise ValueError(f"unknown offsets {offsets!r}: choose {' or '.join(OFFSETS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class DilatedPattern:
+    """Token t is in branch (w, r) of head j iff ((t mod w) mod r) is the head's offset."""
+
+    shape: AttentionShape
+    schedule: Schedule
+    offsets: str = "paper"
+    exact_mixing: bool = True
+
+    def key_ranges(self, head: int, query: int) -> Sequence[range]:
+        found = []
+        for w, r in self.schedule.branches:
+            offset = head_offset(head, r, self.shape.heads, self.offsets)
+            if (query % w) % r != offset:
+                continue
+            start = query - query % w
+            stop = query + 1 if self.shape.causal else min(start + w, self.shape.seq_len)
+            found.append(range(start + offset, stop, r))
+        return found
+
+    def pairs(self) -> int:
+        total = 0
+        for w, r in self.schedule.branches:
+            full, tail = divmod(self.shape.seq_len, w)
+            for head in range(self.shape.heads):
+                offset = head_offset(head, r, self.shape.heads, self.offsets)
+                total += full * self._segment_pairs(w, r, offset) + self._segment_pairs(tail, r, offset)
+        return self.shape.batch * total
+
+    def _segment_pairs(self, length: int, r: int, offset: int) -> int:
+        members = len(range(offset, length, r))
+        return members * (members + 1) // 2 if self.shape.causal else members * members

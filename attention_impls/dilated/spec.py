@@ -1,0 +1,83 @@
+"""Dilated attention as an entry of the registry; its code is in :mod:`attention_impls.dilated.op`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attention_impls.api import Implementation, Options
+from attention_impls.dilated.pattern import OFFSETS, DilatedPattern
+from attention_impls.dilated.schedule import Schedule, named_schedule
+from attention_impls.pattern import Pattern
+from attention_impls.shape import AttentionShape
+
+MIXING_GRADIENTS = ("exact", "detached")
+
+
+def schedule_of(shape: AttentionShape, options: Options) -> Schedule:
+    """Explicit segments and dilations if given, else the named schedule.
+
+    Raises:
+        ValueError: only one of segments and dilations, or values that do not fit.
+    """
+    segments, dilations = options.get("segments"), options.get("dilations")
+    if segments is None and dilations is None:
+        return named_schedule(options.get("schedule") or "geometric", shape.seq_len, shape.world_size)
+    if segments is None or dilations is None:
+        raise ValueError("segments and dilations go together: give both or neither")
+    return Schedule.of(segments, dilations)
+
+
+def _choice(options: Options, name: str, allowed: tuple[str, ...]) -> str:
+    value = str(options.get(name) or allowed[0])
+    if value not in allowed:
+        raise ValueError(f"unknown {name.replace('_', ' ')} {value!r}: choose {' or '.join(allowed)}")
+    return value
+
+
+def _pattern(shape: AttentionShape, options: Options) -> Pattern:
+    exact = _choice(options, "mixing_gradient", MIXING_GRADIENTS) == "exact"
+    return DilatedPattern(shape, schedule_of(shape, options), _choice(options, "offsets", OFFSETS), exact)
+
+
+def _details(shape: AttentionShape, options: Options) -> dict[str, Any]:
+    schedule = schedule_of(shape, options)
+    return {"segments": schedule.segments, "dilations": schedule.dilations}
+
+
+def _load() -> Callable[..., Any]:
+    from attention_impls.dilated.op import dilated_attention
+    from attention_impls.shape import AttentionShape
+
+    def run(q: Any, k: Any, v: Any, *, causal: bool, backend: str | None = None, **options: Any) -> Any:
+        schedule = schedule_of(AttentionShape(seq_len=q.shape[1]), options)
+        return dilated_attention(
+            q,
+            k,
+            v,
+            segments=schedule.segments,
+            dilations=schedule.dilations,
+            causal=causal,
+            offsets=_choice(options, "offsets", OFFSETS),
+            mixing_gradient=_choice(options, "mixing_gradient", MIXING_GRADIENTS),
+            backend=backend,
+        )
+
+    return run
+
+
+DILATED = Implementation(
+    name="dilated",
+    summary="LongNet's dilated attention: segments and dilations mixed by log-sum-exp",
+    load=_load,
+    pattern=_pattern,
+    details=_details,
+    defaults={
+        "schedule": "geometric",
+        "segments": None,
+        "dilations": None,
+        "offsets": "paper",
+        "mixing_gradient": "exact",
+    },
+    takes_backend=True,
+)
