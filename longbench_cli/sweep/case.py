@@ -1,0 +1,85 @@
+"""One point of a sweep: everything that decides what is computed, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from attention_impls.shape import AttentionShape
+
+Pass = Literal["fwd", "bwd", "fwd+bwd"]
+Dtype = Literal["float32", "float16", "bfloat16"]
+Device = Literal["cpu", "cuda"]
+
+PASSES: tuple[str, ...] = get_args(Pass)
+ELEMENT_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+SHORT_DTYPES: dict[str, Dtype] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+class Case(BaseModel):
+    """What is measured. ``backend`` is "auto" in a plan and the one that ran in a record."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    impl: str = Field(description="implementation, as given")
+    backend: str = Field(description='kernel back end, "auto" until one is picked, "none" if it takes none')
+    pass_: Pass = Field(alias="pass")
+    seq_len: int = Field(ge=1, description="tokens in a sequence")
+    batch: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    head_dim: int = Field(ge=1)
+    dtype: Dtype
+    causal: bool
+    world_size: int = Field(ge=1, description="ranks that share the sequence")
+    device: Device
+    options: dict[str, Any] = Field(description="the implementation's own options, as given or default")
+
+    @property
+    def shape(self) -> AttentionShape:
+        return AttentionShape(
+            seq_len=self.seq_len,
+            batch=self.batch,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            causal=self.causal,
+            world_size=self.world_size,
+        )
+
+    @property
+    def element_bytes(self) -> int:
+        return ELEMENT_BYTES[self.dtype]
+
+    @property
+    def curve(self) -> str:
+        """Identity of the curve this point lies on: the key without its sequence length and batch."""
+        return "/".join(self._parts(with_length=False))
+
+    @property
+    def key(self) -> str:
+        """Readable identity, stable between runs and days, so that records can be joined on it."""
+        return "/".join(self._parts(with_length=True))
+
+    def _parts(self, *, with_length: bool) -> list[str]:
+        length = [f"n{self.seq_len}", f"b{self.batch}"] if with_length else []
+        options = [f"{name}={_compact(value)}" for name, value in sorted(self.options.items()) if value is not None]
+        return [
+            self.impl,
+            self.backend,
+            self.pass_,
+            *length,
+            f"h{self.heads}",
+            f"kv{self.kv_heads}",
+            f"d{self.head_dim}",
+            self.dtype,
+            "causal" if self.causal else "full",
+            f"w{self.world_size}",
+            self.device,
+            *options,
+        ]
+
+
+def _compact(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,114 @@
+"""Every option of a sweep: its name, type and default, and how a value of it is read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, cast
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+
+from longbench_cli.errors import UsageError
+from longbench_cli.sweep.axes import parse_booleans, parse_choices, parse_lengths, parse_words
+from longbench_cli.sweep.case import PASSES, SHORT_DTYPES, Dtype, Pass
+from longbench_cli.sweep.settings import Settings
+
+Where = Callable[[str], str]
+"""Says where an option was given: its name to ``--kv-heads``, or to ``quick.toml: kv_heads``."""
+
+IMPL_OPTIONS = ("schedule", "segments", "dilations", "offsets", "mixing_gradient")
+"""Options that an implementation takes, or not."""
+
+
+def _axis(parse: Callable[[str, str], list[Any]]) -> BeforeValidator:
+    """Read an axis: a string of the grammar, one value, or (TOML) a list of such."""
+
+    def read(value: Any, info: ValidationInfo) -> Any:
+        if value is None:
+            return None
+        where = cast("Where", info.context)(option_name(str(info.field_name)))
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if not items:
+            raise UsageError(f"{where} is empty: give at least one value, or leave it out")
+        found: dict[Any, None] = {}
+        for item in items:
+            if not isinstance(item, (str, int)):
+                raise UsageError(f"{where} {item!r}: expected a string or a whole number, or a list of them")
+            text = str(item).lower() if isinstance(item, bool) else str(item)
+            found.update(dict.fromkeys(parse(text, where)))
+        return list(found)
+
+    return BeforeValidator(read)
+
+
+def _dtypes(text: str, where: str) -> list[Dtype]:
+    long_names: dict[str, Dtype] = {**SHORT_DTYPES, **{name: name for name in SHORT_DTYPES.values()}}
+    return [long_names[word] for word in parse_choices(text, long_names, where)]
+
+
+def _passes(text: str, where: str) -> list[str]:
+    return parse_choices(text, PASSES, where)
+
+
+def _devices(text: str, where: str) -> list[str]:
+    return parse_choices(text, ("auto", "cpu", "cuda"), where)
+
+
+Lengths = Annotated[list[int], _axis(parse_lengths)]
+Words = Annotated[list[str], _axis(parse_words)]
+
+
+class SweepOptions(Settings):
+    """Every option of a sweep by its name in a profile, with its default; settings included.
+
+    An option that belongs to an implementation is None until it is given: the implementation knows
+    its own default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    impl: Words = Field(default=["dilated"])
+    backend: Words = Field(default=["auto"])
+    seq: Lengths = Field(default=[2**13, 2**14, 2**15, 2**16])
+    batch: Lengths = Field(default=[1])
+    tokens: Lengths | None = None
+    heads: Lengths = Field(default=[8])
+    kv_heads: Lengths | None = None
+    head_dim: Lengths = Field(default=[64])
+    dtype: Annotated[list[Dtype], _axis(_dtypes)] = Field(default=["bfloat16"])
+    causal: Annotated[list[bool], _axis(parse_booleans)] = Field(default=[False])
+    pass_: Annotated[list[Pass], _axis(_passes)] = Field(default=["fwd"], alias="pass")
+    gpus: Lengths = Field(default=[1])
+    device: Annotated[list[str], _axis(_devices)] = Field(default=["auto"])
+    schedule: Words | None = None
+    segments: Lengths | None = None
+    dilations: Lengths | None = None
+    offsets: Words | None = None
+    mixing_gradient: Words | None = None
+
+
+def option_name(field: str) -> str:
+    """``pass_``, a field or an argument of Python, is the option ``pass``."""
+    return field.rstrip("_")
+
+
+OPTION_NAMES = tuple(option_name(field) for field in SweepOptions.model_fields)
+
+
+def read_options(values: Mapping[str, Any], where: Where) -> SweepOptions:
+    """The options that ``values`` gives (``model_fields_set``) over the defaults.
+
+    Raises:
+        UsageError: an unknown name, a wrong type, or a value that does not parse.
+    """
+    for name in values:
+        if name not in OPTION_NAMES:
+            close = difflib.get_close_matches(name, OPTION_NAMES, n=1, cutoff=0.7)
+            hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(OPTION_NAMES)}"
+            raise UsageError(f"{where(name)}: no such option; {hint}")
+    try:
+        return SweepOptions.model_validate(dict(values), context=where)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise UsageError(f"{where(str(first['loc'][0]))} {first['input']!r}: {message}") from error

@@ -1,0 +1,88 @@
+"""What a point is predicted to need, before anything is run: a roofline, and the tensors it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attention_impls.pattern import Pattern, attention_cost
+from longbench_cli.sweep.case import Case
+from longbench_cli.sweep.hardware import Hardware
+from longbench_cli.sweep.settings import Settings
+from longbench_cli.sweep.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from longbench_cli.sweep.plan import PlannedPoint
+
+WORKING_SHARE = 1.5
+"""Peak memory over the tensors that must exist: half as much again for partial results and copies."""
+
+_FP32_BYTES = 4
+_SCORE_MATRICES = {"fwd": 2, "bwd": 3, "fwd+bwd": 3}
+"""fp32 (seq, seq) matrices alive at once in the back end that materialises them."""
+
+
+def predict_seconds(case: Case, pattern: Pattern, hardware: Hardware, cores: int) -> float:
+    """Time of one iteration: each pass bound by arithmetic or by memory traffic, plus a fixed part.
+
+    Several GPUs share the work evenly; processes on one CPU share its cores and so gain nothing.
+    """
+    processors, memories = (cores, 1) if case.device == "cpu" else (case.world_size, case.world_size)
+    seconds = 0.0
+    for part in case.pass_.split("+"):
+        cost = attention_cost(pattern, part, case.element_bytes)
+        efficiency = hardware.forward_efficiency if part == "fwd" else hardware.backward_efficiency
+        rate = hardware.peak_flops[case.dtype] * efficiency[case.dtype] * processors
+        seconds += max(cost.flops / rate, cost.io_bytes / (hardware.memory_bandwidth * memories))
+        seconds += hardware.overhead_seconds
+    return seconds
+
+
+def input_bytes(case: Case) -> int:
+    """Bytes of q, k and v, and of grad_out if the pass has a backward; of all ranks together."""
+    q_like, kv_like = _tensor_bytes(case)
+    return q_like + 2 * kv_like + (q_like if "bwd" in case.pass_ else 0)
+
+
+def predict_bytes(case: Case, pattern: Pattern) -> int:
+    """Peak bytes of one rank: inputs, out, lse and gradients, times :data:`WORKING_SHARE`.
+
+    The ``math`` back end adds its scores.
+    """
+    q_like, kv_like = _tensor_bytes(case)
+    held = input_bytes(case) + q_like + case.batch * case.heads * case.seq_len * _FP32_BYTES
+    if "bwd" in case.pass_:
+        held += q_like + 2 * kv_like
+    scores = 0
+    if case.backend == "math":
+        visible = pattern.pairs() * (2 if case.causal else 1)  # a causal matrix is stored whole
+        scores = visible * _FP32_BYTES * _SCORE_MATRICES[case.pass_]
+    return -(-round(held * WORKING_SHARE + scores) // case.world_size)
+
+
+def prune_reason(
+    point: PlannedPoint, settings: Settings, free_bytes: int | None, predicted_seconds: float
+) -> str | None:
+    """Why a point is not worth starting, in one line with both numbers; None if it is.
+
+    ``predicted_seconds`` is given apart from the point, because measured neighbours may know better;
+    ``free_bytes`` is None where nobody knows.
+    """
+    if predicted_seconds > settings.max_point_time:
+        limit = format_seconds(settings.max_point_time)
+        return f"predicted {format_seconds(predicted_seconds)} per iteration > --max-point-time {limit}"
+    return None if free_bytes is None else memory_reason(point, free_bytes)
+
+
+def memory_reason(point: PlannedPoint, free_bytes: int) -> str | None:
+    """Why a point does not fit in ``free_bytes`` with all its tensors resident; None if it does."""
+    ranks_here = point.case.world_size if point.case.device == "cpu" else 1  # processes share the memory
+    needed = point.predicted_bytes * ranks_here
+    if needed > free_bytes:
+        return f"predicted {format_bytes(needed)} of memory > {format_bytes(free_bytes)} free"
+    return None
+
+
+def _tensor_bytes(case: Case) -> tuple[int, int]:
+    """Bytes of one tensor like q, and of one like k."""
+    per_head = case.batch * case.seq_len * case.head_dim * case.element_bytes
+    return per_head * case.heads, per_head * case.kv_heads
