@@ -1,0 +1,38 @@
+"""What one iteration of a pass is, and what of it is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from longbench_cli.measure.clock import Timer
+from longbench_cli.measure.subject import Attention, Inputs
+from longbench_cli.sweep.case import Case
+
+
+def work_of(case: Case, attention: Attention, inputs: Inputs) -> Callable[[], Any]:
+    """The timed work of one iteration.
+
+    ``fwd``: the forward without a graph, as in inference. ``bwd``: the backward alone, of a forward
+    that ran once, untimed. ``fwd+bwd``: both.
+    """
+    leaves = (inputs.q, inputs.k, inputs.v)
+    if case.pass_ == "fwd":
+
+        def forward() -> Any:
+            with torch.no_grad():
+                return attention(*leaves)
+
+        return forward
+    if case.pass_ == "bwd":
+        out = attention(*leaves)
+        return lambda: torch.autograd.grad(out, leaves, inputs.grad_out, retain_graph=True)
+    return lambda: torch.autograd.grad(attention(*leaves), leaves, inputs.grad_out)
+
+
+def iteration(case: Case, attention: Attention, inputs: Inputs, timer: Timer) -> Callable[[], int]:
+    """A function that runs the pass once on these inputs and returns its nanoseconds."""
+    work = work_of(case, attention, inputs)
+    return lambda: timer.time(work)

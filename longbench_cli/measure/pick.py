@@ -1,0 +1,48 @@
+"""Which back end `--backend auto` takes: the fastest that supports the case, by a short trial."""
+
+from __future__ import annotations
+
+from attention_impls.api import Unsupported, get_implementation
+from attention_impls.kernels.base import Backend
+from attention_impls.kernels.registry import get_backend, supported_backends
+from longbench_cli.measure.clock import Timer
+from longbench_cli.measure.passes import iteration
+from longbench_cli.measure.subject import DTYPES, InputSource, bind
+from longbench_cli.sweep.case import Case
+
+TRIAL_SEQ_LEN = 4096
+_ROUNDS = 3
+NO_BACKEND = "none"
+
+
+def pick_backend(case: Case, timer: Timer, seed: int) -> str:
+    """The name of the back end that the case runs on; "none" if its implementation takes none.
+
+    With several fused kernels to choose from, each runs the case's pass on at most 4096 tokens and
+    the one with the fastest iteration is taken. Kernels that hold all scores are considered only
+    where no fused one supports the inputs.
+
+    Raises:
+        Unsupported: the back end asked for cannot run here on such inputs, or none can.
+    """
+    if not get_implementation(case.impl).takes_backend:
+        return NO_BACKEND
+    if case.backend != "auto":
+        return get_backend(case.backend, case.device, DTYPES[case.dtype], case.head_dim).name
+    supported = supported_backends(case.device, DTYPES[case.dtype], case.head_dim)
+    candidates = [b for b in supported if b.fused] or supported
+    if not candidates:
+        raise Unsupported(f"no back end takes {case.dtype} at head dim {case.head_dim} on {case.device}")
+    if len(candidates) == 1:
+        return candidates[0].name
+    return min(candidates, key=lambda backend: _trial_ns(case, backend, timer, seed)).name
+
+
+def _trial_ns(case: Case, backend: Backend, timer: Timer, seed: int) -> float:
+    small = case.model_copy(update={"seq_len": min(case.seq_len, TRIAL_SEQ_LEN), "batch": 1})
+    inputs = InputSource(small, seed).draw()
+    try:
+        run = iteration(small, bind(small, backend.name), inputs, timer)
+        return min(run() for _ in range(_ROUNDS))
+    except RuntimeError:  # a kernel that claims support and fails is not the fastest
+        return float("inf")

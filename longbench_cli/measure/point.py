@@ -1,0 +1,104 @@
+"""Measure one case in this process: pick the back end, verify, then time."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from attention_impls.api import get_implementation
+from attention_impls.pattern import attention_cost
+from longbench_cli.measure.clock import Timer, now_ns, timer_for
+from longbench_cli.measure.conditions import Conditions
+from longbench_cli.measure.memory import peak_bytes, resident_bytes
+from longbench_cli.measure.nvml import NvmlPeak
+from longbench_cli.measure.passes import iteration, work_of
+from longbench_cli.measure.pick import pick_backend
+from longbench_cli.measure.sampling import Trial, sample, warm_up
+from longbench_cli.measure.subject import Attention, InputSource, bind
+from longbench_cli.measure.types import CostRecord, Memory
+from longbench_cli.measure.verify import verify
+from longbench_cli.sweep.case import Case
+from longbench_cli.sweep.settings import Settings
+
+WARM_UP_SHARE = 0.2
+"""Warm-up takes at most this share of the sampling time."""
+
+_TINY_SEQ_LEN = 64
+
+Report = Callable[[int, float], None]
+"""Called as iterations come in: (iterations so far, relative half width of the interval)."""
+
+
+def measure_point(case: Case, settings: Settings, report: Report) -> dict[str, Any]:
+    """The worker's result for one case, as JSON-ready values (see ``execute/channel.py``).
+
+    Raises:
+        Unsupported: the implementation or back end does not do this case on this machine.
+        torch.OutOfMemoryError, MemoryError: it did not fit.
+    """
+    timer = timer_for(case.device)
+    backend = pick_backend(case, timer, settings.seed)
+    attention = bind(case, backend)
+    pattern = get_implementation(case.impl).pattern(case.shape, case.options)
+    _load_code(case, attention, settings.seed)
+
+    baseline = resident_bytes()
+    source = InputSource(case, settings.seed)
+    inputs = source.draw()
+    input_bytes = inputs.nbytes
+    begin = now_ns()
+    peak = peak_bytes(case.device, baseline, work_of(case, attention, inputs))
+    first_ns = now_ns() - begin
+    verdict = verify(case, attention, pattern, inputs, settings.seed)
+    found: dict[str, Any] = {
+        "backend": backend,
+        "execution": "resident",
+        "verification": verdict.verification.model_dump(),
+    }
+    if verdict.reason is not None:
+        return found | {"status": "incorrect", "reason": verdict.reason}
+    del inputs
+    gc.collect()
+
+    trials = _trials(case, attention, source, timer)
+    warm_up_ns = round(settings.max_time * WARM_UP_SHARE * 1e9)
+    conditions = Conditions()
+    with NvmlPeak(case.device) as nvml:
+        if first_ns < warm_up_ns:  # else the calls so far have warmed whatever there is to warm
+            warm_up(next(trials), now_ns, warm_up_ns)
+        latency = sample(trials, settings, now_ns, report)
+    memory = Memory(input_bytes=input_bytes, peak_bytes=peak, nvml_peak_bytes=nvml.peak_bytes)
+    cost = attention_cost(pattern, case.pass_, case.element_bytes)
+    record = CostRecord(
+        flops=cost.flops, dense_flops=cost.dense_flops, io_bytes=cost.io_bytes, comm_bytes=cost.comm_bytes
+    )
+    return found | {
+        "status": "ok",
+        "reason": None,
+        "latency": latency.model_dump(),
+        "memory": memory.model_dump(),
+        "telemetry": conditions.telemetry().model_dump(),
+        "cost": record.model_dump(),
+    }
+
+
+def _load_code(case: Case, attention: Attention, seed: int) -> None:
+    """Run a tiny shape, so that loading libraries and starting threads is no part of peak memory."""
+    tiny = case.model_copy(update={"seq_len": min(case.seq_len, _TINY_SEQ_LEN), "batch": 1})
+    work_of(tiny, attention, InputSource(tiny, seed).draw())()
+
+
+def _trials(case: Case, attention: Attention, source: InputSource, timer: Timer) -> Iterator[Trial]:
+    """Endless trials, each on inputs drawn anew; the last draw is freed before the next is made."""
+    while True:
+        yield Trial(iteration(case, attention, source.draw(), timer))
+
+
+def configure_threads(settings: Settings, physical_cores: int | None) -> None:
+    """Use the threads asked for, else one a physical core."""
+    count = settings.threads or physical_cores
+    if count:
+        torch.set_num_threads(count)

@@ -1,0 +1,191 @@
+"""Verify, then time: outputs, gradients and causality against the float64 oracle."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attention_impls.oracle import Gradient, Row, oracle_gradients, oracle_row, sample_rows
+from attention_impls.pattern import Pattern
+from longbench_cli.measure.subject import Attention, Inputs
+from longbench_cli.measure.tolerance import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, scaled_error
+from longbench_cli.measure.types import Verification
+from longbench_cli.sweep.case import Case
+
+OUTPUT_ROWS = 32
+GRADIENT_ROWS = 8
+_FUTURE_FACTOR = 1000.0
+"""Future values are this much larger in the causal probe: a leak of one key in 10^4 shows in bf16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What verification found; ``reason`` names the first thing that is wrong."""
+
+    verification: Verification
+    reason: str | None
+
+
+class _Wrong(Exception):
+    """A check failed; the message says where and by how much."""
+
+    def __init__(self, message: str, error: float) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+def verify(case: Case, attention: Attention, pattern: Pattern, inputs: Inputs, seed: int) -> Verdict:
+    """Run the case's pass once and compare it with the oracle on sampled rows.
+
+    Outputs are poisoned first (fresh memory holds NaN), so that a row nobody wrote is found.
+    """
+    tolerance = OUTPUT_TOLERANCE[case.dtype]
+    worst, rows = 0.0, sample_rows(pattern, OUTPUT_ROWS, seed)
+    try:
+        with _poisoned_memory():
+            out = attention(inputs.q, inputs.k, inputs.v)
+            worst = max(worst, _check_output(pattern, inputs, out, rows, tolerance))
+            if case.pass_ != "fwd":
+                grad_rows = sample_rows(pattern, GRADIENT_ROWS, seed + 1)
+                tolerance = GRADIENT_TOLERANCE[case.dtype]
+                rows = rows + grad_rows
+                worst = max(worst, _check_gradients(pattern, inputs, out, grad_rows, tolerance))
+            if case.causal:
+                _check_causal(case, attention, inputs, out.detach(), OUTPUT_TOLERANCE[case.dtype], seed)
+    except _Wrong as wrong:
+        return Verdict(_verification("failed", rows, wrong.error, tolerance), str(wrong))
+    return Verdict(_verification("passed", rows, worst, tolerance), None)
+
+
+def _verification(status: str, rows: list[Row], error: float, tolerance: float) -> Verification:
+    finite = error if error < float("inf") else None  # JSON has no infinity: null is "not even comparable"
+    return Verification.model_validate(
+        {"status": status, "rows": len(rows), "max_error": finite, "tolerance": tolerance}
+    )
+
+
+@contextmanager
+def _poisoned_memory() -> Iterator[None]:
+    """Have torch fill fresh tensors with NaN: what an implementation leaves unwritten stays NaN."""
+    before = torch.are_deterministic_algorithms_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "does not have a deterministic implementation": not asked for
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+
+def _check_output(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[Row], tolerance: float) -> float:
+    if not isinstance(out, Tensor) or out.shape != inputs.q.shape:
+        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise _Wrong(f"the output is {found}, but q is {tuple(inputs.q.shape)}", float("inf"))
+    problem = inputs.problem(pattern)
+    actual = torch.stack([out[r.batch, r.query, r.head] for r in rows]).detach().cpu()
+    expected = torch.stack([oracle_row(problem, r)[0] for r in rows])
+    errors = scaled_error(actual, expected)
+    wrong = [r for r, bad in zip(rows, errors > tolerance, strict=True) if bad]
+    worst = float(errors.max())
+    if wrong:
+        where = rows[int(errors.argmax())]
+        raise _Wrong(
+            f"output: {len(wrong)} of {len(rows)} sampled rows differ from the float64 oracle, "
+            f"worst at {where}: error {worst:.3g} > {tolerance:g}",
+            worst,
+        )
+    unwritten = _first_not_finite(out)
+    if unwritten is not None:
+        raise _Wrong(f"output: not every row is written or finite, first at {unwritten}", float("inf"))
+    return worst
+
+
+def _first_not_finite(out: Tensor) -> Row | None:
+    for batch in range(out.shape[0]):
+        bad = ~torch.isfinite(out[batch].detach()).all(-1)
+        if bad.any():
+            query, head = bad.nonzero()[0].tolist()
+            return Row(batch, head, query)
+    return None
+
+
+def _check_gradients(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[Row], tolerance: float) -> float:
+    """Back-propagate a grad_out that is non-zero on ``rows`` only; compare dq, dk and dv exactly there.
+
+    Everywhere else all three must be zero, which is checked on the whole tensors.
+    """
+    generator = torch.Generator().manual_seed(len(rows))
+    grad_rows = torch.randn(len(rows), inputs.q.shape[-1], generator=generator).to(out.dtype)
+    grad_out = torch.zeros_like(out)
+    for row, grad in zip(rows, grad_rows, strict=True):
+        grad_out[row.batch, row.query, row.head] = grad.to(out.device)
+    grads = torch.autograd.grad(out, (inputs.q, inputs.k, inputs.v), grad_out, retain_graph=True)
+    dq, dk, dv = (g.detach().clone() for g in grads)
+    worst = 0.0
+    for dq_rows, keys in oracle_gradients(inputs.problem(pattern), rows, grad_rows):
+        for row, expected in dq_rows:
+            error = _compare("dq", str(row), dq[row.batch, row.query, row.head], expected, tolerance)
+            worst = max(worst, error)
+        if not len(keys.positions):
+            continue
+        where = f"batch {keys.batch}, key head {keys.kv_head}"
+        at = keys.positions.to(dk.device)
+        for name, actual, expected in (("dk", dk, keys.dk), ("dv", dv, keys.dv)):
+            picked = actual[keys.batch, at, keys.kv_head]
+            # One row of all keys: a key that a query hardly sees is measured against the typical one.
+            error = _compare(name, where, picked, expected, tolerance)
+            worst = max(worst, error)
+            actual[keys.batch, at, keys.kv_head] = 0
+    for row in rows:
+        dq[row.batch, row.query, row.head] = 0
+    for name, rest in (("dq", dq), ("dk", dk), ("dv", dv)):
+        if not bool((rest == 0).all()):
+            batch, position, head, _ = (rest != 0).nonzero()[0].tolist()
+            raise _Wrong(
+                f"{name}: not zero at batch {batch}, head {head}, position {position}, "
+                "which no query with a gradient sees",
+                float("inf"),
+            )
+    return worst
+
+
+def _compare(name: str, where: str, actual: Tensor, expected: Gradient, tolerance: float) -> float:
+    error = float(scaled_error(actual.cpu().reshape(1, -1), expected.value.reshape(1, -1), expected.size))
+    if error > tolerance:
+        raise _Wrong(f"{name}: differs from the float64 oracle at {where}: error {error:.3g} > {tolerance:g}", error)
+    return error
+
+
+def _check_causal(case: Case, attention: Attention, inputs: Inputs, out: Tensor, tolerance: float, seed: int) -> None:
+    """Change everything after a cut: no output at or before it may move."""
+    n = case.seq_len
+    if n < 2:
+        return
+    generator = torch.Generator(inputs.q.device).manual_seed(seed)
+    cut = int(torch.randint(n // 4, max(n // 4 + 1, 3 * n // 4), (), generator=generator, device=inputs.q.device))
+    q, k, v = (x.detach().clone() for x in (inputs.q, inputs.k, inputs.v))
+    for x in (q, k, v):
+        x[:, cut + 1 :].normal_(generator=generator)
+    v[:, cut + 1 :] *= _FUTURE_FACTOR
+    with torch.no_grad():
+        moved = attention(q, k, v)[:, : cut + 1]
+    before = out[:, : cut + 1]
+    if torch.equal(moved, before):
+        return
+    changed = (moved != before).any(-1)
+    where = changed.nonzero()
+    batch, query, head = where[:, 0], where[:, 1], where[:, 2]
+    errors = scaled_error(moved[batch, query, head].cpu(), before[batch, query, head].cpu().to(torch.float64))
+    worst = float(errors.max())
+    if worst > tolerance:
+        first = Row(int(batch[0]), int(head[0]), int(query[0]))
+        raise _Wrong(
+            f"causal: {len(where)} rows at or before {cut} change with tokens after {cut}, "
+            f"first at {first}: error {worst:.3g} > {tolerance:g}",
+            worst,
+        )

@@ -1,0 +1,74 @@
+"""The child process of one point: a request on stdin, JSON lines on an inherited pipe.
+
+    python -m longbench_cli.measure.worker --result-fd N < request.json
+
+What goes wrong in a way that is a result (out of memory, unsupported, incorrect) is reported as
+one; anything else ends this process with a traceback, which the parent records as a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import psutil
+import torch
+
+from attention_impls.api import Unsupported
+from longbench_cli.measure.clock import now_ns
+from longbench_cli.measure.point import configure_threads, measure_point
+from longbench_cli.sweep.case import Case
+from longbench_cli.sweep.settings import Settings
+
+_PROGRESS_EVERY_NS = 500_000_000
+_CPU_OOM_WORDS = ("can't allocate memory", "not enough memory")
+
+
+class _Pipe:
+    """The parent's pipe: progress now and then, the result once."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._last_ns = now_ns()
+
+    def progress(self, iterations: int, _half_width: float) -> None:
+        if now_ns() - self._last_ns >= _PROGRESS_EVERY_NS:
+            self._last_ns = now_ns()
+            self.send({"type": "progress", "done": iterations, "total": None, "unit": "iterations", "rate": None})
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = (json.dumps(message) + "\n").encode()
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+
+def _outcome(case: Case, settings: Settings, pipe: _Pipe) -> dict[str, Any]:
+    try:
+        return measure_point(case, settings, pipe.progress)
+    except Unsupported as reason:
+        return {"status": "unsupported", "reason": str(reason)}
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        return {"status": "oom", "reason": _first_line(error)}
+    except RuntimeError as error:
+        if any(words in str(error) for words in _CPU_OOM_WORDS):
+            return {"status": "oom", "reason": _first_line(error)}
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def main() -> None:
+    pipe = _Pipe(int(sys.argv[sys.argv.index("--result-fd") + 1]))
+    request = json.load(sys.stdin)
+    settings = Settings.model_validate(request["settings"])
+    configure_threads(settings, psutil.cpu_count(logical=False))
+    pipe.send({"type": "result"} | _outcome(Case.model_validate(request["case"]), settings, pipe))
+
+
+if __name__ == "__main__":
+    main()

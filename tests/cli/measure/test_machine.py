@@ -1,0 +1,89 @@
+"""What the doctor sees of a machine, with /proc, /sys and NVML faked."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import psutil
+import pytest
+
+from longbench_cli.measure.machine import inspect_cpu, inspect_gpus
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_the_processor_as_the_system_tells(tmp_path: Path) -> None:
+    write(tmp_path / "proc/cpuinfo", "processor\t: 0\nmodel name\t: Example 9000\n\nmodel name\t: Other\n")
+    write(tmp_path / "sys/devices/system/cpu/smt/active", "1\n")
+    write(tmp_path / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n")
+    cpu = inspect_cpu(threads=3, root=tmp_path)
+    assert (cpu.model, cpu.smt, cpu.governor, cpu.threads) == ("Example 9000", True, "powersave", 3)
+    assert cpu.memory_total == psutil.virtual_memory().total
+    assert 1 <= cpu.physical_cores <= cpu.logical_cores
+
+
+def test_a_system_that_does_not_tell(tmp_path: Path) -> None:
+    cpu = inspect_cpu(threads=1, root=tmp_path)
+    assert (cpu.smt, cpu.governor) == (None, None)
+    assert cpu.model
+
+
+class FakeNVML(types.ModuleType):
+    """Two GPUs; the second does not tell its processes."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *, driver: bool = True) -> None:
+        super().__init__("pynvml")
+        self.driver, self.open = driver, False
+
+    def nvmlInit(self) -> None:
+        if not self.driver:
+            raise self.NVMLError("no driver")
+        self.open = True
+
+    def nvmlShutdown(self) -> None:
+        self.open = False
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "580.10"
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> types.SimpleNamespace:
+        return types.SimpleNamespace(total=80 * 2**30, free=(80 - handle) * 2**30)
+
+    def nvmlDeviceGetName(self, handle: int) -> str:
+        return f"Example GPU {handle}"
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[int]:
+        if handle:
+            raise self.NVMLError("not supported")
+        return [101, 102]
+
+    def nvmlDeviceGetPersistenceMode(self, handle: int) -> int:
+        return handle
+
+
+def test_gpus_by_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = FakeNVML()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    first, second = inspect_gpus()
+    assert (first.name, first.driver, first.processes, first.persistence) == ("Example GPU 0", "580.10", 2, False)
+    assert (second.index, second.memory_free, second.processes, second.persistence) == (1, 79 * 2**30, None, True)
+    assert not nvml.open
+
+
+def test_no_driver_means_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNVML(driver=False))
+    assert inspect_gpus() == []

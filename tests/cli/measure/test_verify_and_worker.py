@@ -1,0 +1,131 @@
+"""A worker process on real cases: right ones are timed, wrong ones never."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+BASE = {
+    "impl": "vanilla",
+    "backend": "auto",
+    "pass": "fwd",
+    "seq_len": 200,
+    "batch": 1,
+    "heads": 4,
+    "kv_heads": 4,
+    "head_dim": 16,
+    "dtype": "float32",
+    "causal": False,
+    "world_size": 1,
+    "device": "cpu",
+    "options": {},
+}
+
+
+def work(**change: Any) -> tuple[dict[str, Any] | None, subprocess.CompletedProcess[bytes]]:
+    request = {"case": BASE | change, "settings": {"max_time": 0.05, "min_iterations": 6, "threads": 1}, "details": {}}
+    reader, writer = os.pipe()
+    done = subprocess.run(
+        [sys.executable, "-m", "longbench_cli.measure.worker", "--result-fd", str(writer)],
+        input=json.dumps(request).encode(),
+        pass_fds=[writer],
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": f"{FIXTURES}:{FIXTURES.parents[1]}"},
+        timeout=120,
+        check=False,
+    )
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        lines = pipe.read().splitlines()
+    return (json.loads(lines[-1]) if lines else None), done
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pass": "fwd+bwd", "causal": True},
+        {
+            "impl": "dilated",
+            "pass": "bwd",
+            "dtype": "bfloat16",
+            "causal": True,
+            "options": {"segments": [32, 100], "dilations": [1, 3]},
+        },
+        {
+            "impl": "dilated",
+            "pass": "bwd",
+            "heads": 4,
+            "kv_heads": 2,
+            "batch": 2,
+            "options": {
+                "segments": [64, 200],
+                "dilations": [2, 5],
+                "mixing_gradient": "detached",
+                "offsets": "grouped",
+            },
+        },
+        {"impl": "wrong_attention:right", "backend": "none", "pass": "bwd"},
+    ],
+    ids=["vanilla", "dilated", "detached", "own function"],
+)
+def test_a_right_implementation_is_verified_and_timed(change: dict[str, Any]) -> None:
+    result, _ = work(**change)
+    assert (result or {}).get("status") == "ok", result
+    assert result is not None
+    assert result["verification"]["status"] == "passed"
+    assert 0 < result["verification"]["max_error"] <= result["verification"]["tolerance"]
+    assert len(result["latency"]["iterations_ns"]) >= 6
+    assert result["memory"]["input_bytes"] > 0
+    assert result["backend"] == ("none" if ":" in change.get("impl", "") else "sdpa-flash")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("wrong_scale", {}, "sampled rows differ from the float64 oracle, worst at batch 0, head"),
+        ("leaked_future", {"causal": True}, "sampled rows differ|change with tokens after"),
+        ("unwritten_rows", {}, "query 19[789]"),
+        ("wrong_gradient", {"pass": "bwd"}, "dk: differs from the float64 oracle at batch 0, key head"),
+        ("spilled_gradient", {"pass": "bwd"}, "dv: (differs|not zero)"),
+        ("wrong_shape", {}, r"the output is \(1, 4, 200, 16\), but q is \(1, 200, 4, 16\)"),
+        ("off_by_one_segment", {}, "sampled rows differ"),
+    ],
+)
+def test_a_wrong_implementation_is_incorrect_and_never_timed(name: str, change: dict[str, Any], says: str) -> None:
+    result, _ = work(impl=f"wrong_attention:{name}", backend="none", **change)
+    assert (result or {}).get("status") == "incorrect", result
+    assert result is not None
+    assert "latency" not in result
+    assert result["verification"]["status"] == "failed"
+    import re
+
+    assert re.search(says, result["reason"]), result["reason"]
+
+
+def test_what_does_not_fit_is_out_of_memory() -> None:
+    result, _ = work(impl="wrong_attention:too_big", backend="none")
+    assert result is not None
+    assert (result["status"], "memory" in result["reason"]) == ("oom", True)
+
+
+def test_a_back_end_that_cannot_do_it_is_unsupported_and_says_why() -> None:
+    result, _ = work(backend="sdpa-cudnn")
+    assert result == {
+        "type": "result",
+        "status": "unsupported",
+        "reason": "back end 'sdpa-cudnn' runs on cuda only",
+    }
+
+
+def test_an_exception_ends_the_worker_with_its_traceback_and_no_result() -> None:
+    result, done = work(impl="wrong_attention:raises", backend="none")
+    assert result is None
+    assert done.returncode == 1
+    assert b"ZeroDivisionError: a bug of its own" in done.stderr
