@@ -1,0 +1,93 @@
+"""The record: one JSON object a line. Everything else in the product hangs on this contract.
+
+Raising :data:`SCHEMA`: adding a field that has a default needs no new number, because old files
+still load. Removing or renaming a field, or changing a unit or meaning, raises it, and the loader
+learns to read the old number.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
+
+from longbench_cli.measure.types import CostRecord, Latency, Memory, Telemetry, Verification
+from longbench_cli.sweep.case import Case
+
+SCHEMA: Final = 1
+
+FailureStatus = Literal["oom", "timeout", "crashed", "incorrect", "unsupported", "pruned"]
+BAD_STATUSES = frozenset({"timeout", "crashed", "incorrect"})
+"""Statuses that make `longbench run` exit with 1: the rest are results."""
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunHeader(_Line):
+    """First line of a run file: what was asked for and where it ran."""
+
+    record: Literal["run"] = "run"
+    schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
+    run_id: str
+    created: str = Field(description="UTC, ISO 8601, ends in Z")
+    argv: list[str]
+    version: str
+    profile: str | None
+    settings: dict[str, Any] = Field(description="how it was measured: limits, precision, seed")
+    plan: list[str] = Field(description="keys of all points, in order; --resume compares it")
+    environment: dict[str, Any]
+
+
+class _Point(_Line):
+    record: Literal["point"] = "point"
+    schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
+    key: str = Field(description="identity of the case as planned (back end as asked for)")
+    session: int = 0
+    case: Case
+    details: dict[str, Any] = Field(default_factory=dict, description="what the options came to at this length")
+    execution: Literal["resident", "streamed"] = "resident"
+    ranks: list[dict[str, Any]] | None = None
+
+
+class MeasuredPoint(_Point):
+    """A verified, timed point."""
+
+    status: Literal["ok"] = "ok"
+    reason: None = None
+    latency: Latency
+    memory: Memory
+    telemetry: Telemetry | None
+    cost: CostRecord
+    verification: Verification
+
+
+class UnmeasuredPoint(_Point):
+    """A point without a latency, and why."""
+
+    status: FailureStatus
+    reason: str = Field(min_length=1)
+    latency: None = None
+    memory: Memory | None = None
+    telemetry: None = None
+    cost: CostRecord | None = None
+    verification: Verification | None = None
+    stderr_tail: list[str] = Field(default_factory=list, description="last lines the point printed")
+
+
+def _status_kind(value: Any) -> str:
+    status = value.get("status") if isinstance(value, dict) else getattr(value, "status", None)
+    return "measured" if status == "ok" else "unmeasured"
+
+
+Point = Annotated[
+    Annotated[MeasuredPoint, Tag("measured")] | Annotated[UnmeasuredPoint, Tag("unmeasured")],
+    Discriminator(_status_kind),
+]
+POINT: TypeAdapter[MeasuredPoint | UnmeasuredPoint] = TypeAdapter(Point)
+
+
+def dump_line(line: RunHeader | MeasuredPoint | UnmeasuredPoint) -> str:
+    """One JSON line, without its newline."""
+    return line.model_dump_json(by_alias=True)

@@ -1,0 +1,198 @@
+"""The loop of a sweep, with a fake in place of the worker: what is skipped, pruned, run, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from attention_impls.pattern import Cost
+from longbench_cli.execute.outcome import Outcome, Progress
+from longbench_cli.execute.sweep import LEAST_TIMEOUT_S, run_sweep, timeout_of
+from longbench_cli.sweep.case import Case
+from longbench_cli.sweep.plan import Plan, PlannedPoint
+from longbench_cli.sweep.settings import Settings
+
+GIB = 2**30
+
+
+def a_point(
+    seq_len: int, impl: str = "vanilla", predicted_seconds: float = 0.1, predicted_bytes: int | None = None
+) -> PlannedPoint:
+    case = Case(
+        impl=impl, backend="auto", pass_="fwd", seq_len=seq_len, batch=1, heads=8, kv_heads=8, head_dim=64,
+        dtype="bfloat16", causal=False, world_size=1, device="cpu", options={},
+    )  # fmt: skip
+    flops = seq_len**2
+    return PlannedPoint(
+        case=case,
+        key=case.key,
+        details={},
+        cost=Cost(flops=flops, dense_flops=flops, io_bytes=seq_len),
+        input_bytes=seq_len,
+        predicted_seconds=predicted_seconds,
+        predicted_bytes=seq_len if predicted_bytes is None else predicted_bytes,
+    )
+
+
+def took(seconds: float) -> Outcome:
+    return Outcome("ok", None, {"latency": {"median_ns": seconds * 1e9}})
+
+
+@dataclass
+class Bench:
+    """A fake worker that answers from a table, and all that it saw."""
+
+    answers: Mapping[str, Outcome | BaseException] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
+    recorded: list[tuple[str, Outcome]] = field(default_factory=list)
+    announced: list[str] = field(default_factory=list)
+    seen: list[Progress] = field(default_factory=list)
+
+    def run_point(self, point: PlannedPoint, timeout_s: float, on_progress: Callable[[Progress], None]) -> Outcome:
+        assert len(self.recorded) >= len(self.ran)  # the one before is on disk
+        self.ran.append(point.key)
+        self.timeouts.append(timeout_s)
+        on_progress(Progress(1, None, "iterations", None))
+        answer = self.answers.get(point.key, took(0.001))
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def sink(self, point: PlannedPoint, outcome: Outcome) -> None:
+        self.recorded.append((point.key, outcome))
+
+    def started(self, point: PlannedPoint) -> None:
+        self.announced.append(point.key)
+
+    def progress(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+    def sweep(
+        self,
+        points: list[PlannedPoint],
+        done: Mapping[str, Outcome] | None = None,
+        settings: Settings | None = None,
+        free: int | None = GIB,
+    ) -> bool:
+        plan = Plan(tuple(points), settings or Settings(), None, {})
+        return run_sweep(plan, done or {}, self.run_point, self.sink, self, lambda _device: free)
+
+    def statuses(self) -> list[str]:
+        return [outcome.status for _, outcome in self.recorded]
+
+
+def test_every_point_gets_an_outcome_in_order_whatever_becomes_of_the_others() -> None:
+    points = [a_point(n) for n in (64, 128, 256, 512)]
+    bad = {points[0].key: Outcome("crashed", "x"), points[1].key: Outcome("timeout", "x"), points[2].key: took(1)}
+    bench = Bench(bad)
+    assert bench.sweep(points)
+    assert bench.statuses() == ["crashed", "timeout", "ok", "ok"]
+    assert bench.ran == bench.announced == [point.key for point in points]
+    assert len(bench.seen) == 4
+
+
+def test_what_is_done_is_not_run_or_recorded_again() -> None:
+    points = [a_point(n) for n in (64, 128, 256)]
+    bench = Bench()
+    assert bench.sweep(points, done={points[1].key: took(0.1)})
+    assert [key for key, _ in bench.recorded] == bench.ran == [points[0].key, points[2].key]
+
+
+def test_the_plan_s_prediction_prunes_while_nothing_is_measured() -> None:
+    bench = Bench()
+    bench.sweep([a_point(64, predicted_seconds=61), a_point(128, "dilated", predicted_seconds=1)])
+    assert bench.statuses() == ["pruned", "ok"]
+    assert "--max-point-time" in str(bench.recorded[0][1].reason)
+    assert bench.announced == bench.ran  # a pruned point is not announced as running
+
+
+def test_a_measured_point_corrects_the_prediction_of_its_curve_both_ways() -> None:
+    first, larger, other = a_point(64), a_point(256), a_point(256, "dilated")
+    slow = Bench({first.key: took(5.0)})  # 16 times the work: 80 s, though the plan said 0.1 s
+    slow.sweep([first, larger, other])
+    assert slow.statuses() == ["ok", "pruned", "ok"]
+    first, larger = a_point(64), a_point(256, predicted_seconds=1000)
+    fast = Bench({first.key: took(0.001)})
+    fast.sweep([first, larger])
+    assert fast.statuses() == ["ok", "ok"]
+
+
+def test_the_nearest_measured_point_predicts() -> None:
+    small, middle, large = a_point(16), a_point(64), a_point(128)
+    bench = Bench({small.key: took(2.0), middle.key: took(1.0)})  # from 16: 128 s; from 64: 4 s
+    bench.sweep([small, middle, large])
+    assert bench.statuses() == ["ok", "ok", "ok"]
+
+
+def test_a_point_far_away_predicts_nothing() -> None:
+    small, large = a_point(16), a_point(1024)  # 4096 times the work, but most of a small point is fixed cost
+    bench = Bench({small.key: took(0.1)})
+    bench.sweep([small, large])
+    assert bench.statuses() == ["ok", "ok"]
+
+
+def test_points_of_an_earlier_session_predict_too() -> None:
+    first, larger = a_point(64), a_point(256)
+    bench = Bench()
+    bench.sweep([first, larger], done={first.key: took(5.0)})
+    assert bench.statuses() == ["pruned"]
+    bench = Bench()
+    bench.sweep([first, larger], done={first.key: Outcome("oom", "x")})
+    assert bench.statuses() == ["pruned"]
+
+
+def test_out_of_memory_prunes_what_needs_more_on_the_same_curve_and_names_the_proof() -> None:
+    points = [a_point(64), a_point(128), a_point(128, "dilated"), a_point(32)]
+    bench = Bench({points[0].key: Outcome("oom", "x")})
+    bench.sweep(points)
+    assert bench.statuses() == ["oom", "pruned", "ok", "ok"]
+    assert points[0].key in str(bench.recorded[1][1].reason)
+
+
+def test_memory_is_asked_for_before_each_point() -> None:
+    answers = iter([GIB, 10, GIB])
+    bench = Bench()
+    plan = Plan((a_point(64), a_point(128), a_point(256)), Settings(), None, {})
+    run_sweep(plan, {}, bench.run_point, bench.sink, bench, lambda _device: next(answers))
+    assert bench.statuses() == ["ok", "pruned", "ok"]
+
+
+def test_ctrl_c_keeps_what_is_recorded_and_leaves_the_rest() -> None:
+    points = [a_point(n) for n in (64, 128, 256)]
+    bench = Bench({points[1].key: KeyboardInterrupt()})
+    assert bench.sweep(points) is False
+    assert [key for key, _ in bench.recorded] == [points[0].key]
+
+
+def test_a_sink_that_fails_stops_the_sweep() -> None:
+    bench = Bench()
+
+    def full(_point: PlannedPoint, _outcome: Outcome) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run_sweep(
+            Plan((a_point(64), a_point(128)), Settings(), None, {}),
+            {},
+            bench.run_point,
+            full,
+            bench,
+            lambda _device: None,
+        )
+    assert len(bench.ran) == 1
+
+
+def test_the_watchdog_s_time_follows_the_prediction_unless_it_was_given() -> None:
+    bench = Bench()
+    bench.sweep([a_point(64)], settings=Settings(timeout=7.0))
+    assert bench.timeouts == [7.0]
+    assert timeout_of(Settings(), 0.001) == LEAST_TIMEOUT_S
+    assert timeout_of(Settings(), 59.0) > 10 * 59.0 + 10.0
+    slow = Bench()
+    first, larger = a_point(64), a_point(128)
+    slow.answers = {first.key: took(10.0)}
+    slow.sweep([first, larger])
+    assert slow.timeouts[1] > 10 * 40.0
