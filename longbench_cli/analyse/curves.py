@@ -1,0 +1,132 @@
+"""Curves: the points of a run that differ in sequence length alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from longbench_cli.record.schema import MeasuredPoint, UnmeasuredPoint
+from longbench_cli.sweep.case import Case
+
+if TYPE_CHECKING:
+    from longbench_cli.record.journal import Run
+
+AnyPoint = MeasuredPoint | UnmeasuredPoint
+Workload = Literal["batch", "tokens"]
+UNRESOLVED = "auto"
+"""Back end of a point that failed before one was picked."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of one run, ordered by sequence length, one a length.
+
+    Attributes:
+        run: place of the run they are from in the list of runs.
+        points: at least one; measured or not.
+        workload: what stays the same along the curve: the batch, or the tokens in a batch.
+    """
+
+    run: int
+    points: tuple[AnyPoint, ...]
+    workload: Workload
+
+    @property
+    def case(self) -> Case:
+        """A case of the curve, of a measured point if there is one: its back end is the resolved one."""
+        return (self.measured or self.points)[0].case
+
+    @property
+    def execution(self) -> str:
+        return self.points[0].execution
+
+    @property
+    def measured(self) -> tuple[MeasuredPoint, ...]:
+        return tuple(point for point in self.points if isinstance(point, MeasuredPoint))
+
+    @property
+    def unmeasured(self) -> tuple[UnmeasuredPoint, ...]:
+        return tuple(point for point in self.points if isinstance(point, UnmeasuredPoint))
+
+    @property
+    def medians(self) -> tuple[list[int], list[float]]:
+        """Lengths in tokens and median times in nanoseconds, where the clock saw the pass at all."""
+        seen = [point for point in self.measured if point.latency.median_ns > 0]
+        return [point.case.seq_len for point in seen], [point.latency.median_ns for point in seen]
+
+
+def latest_points(points: Iterable[AnyPoint]) -> list[AnyPoint]:
+    """One point a key, the one written last: a resumed run may hold an earlier attempt too."""
+    latest: dict[str, AnyPoint] = {}
+    for point in points:
+        latest[point.key] = point
+    return list(latest.values())
+
+
+def curves_of(runs: Sequence[Run]) -> list[Curve]:
+    """The curves of ``runs``, in the order in which their first points appear.
+
+    Points share a curve if they agree in :attr:`Case.curve` (resolved back end included), in how
+    they were executed (resident and streamed never mix) and in the batch or the tokens of a batch.
+    """
+    return [curve for place, run in enumerate(runs) for curve in _curves_of_run(run, place)]
+
+
+def _curves_of_run(run: Run, place: int) -> list[Curve]:
+    points = latest_points(run.points)
+    groups = _grouped(points, lambda point: (point.case.curve, point.execution))
+    _adopt_unresolved(groups)
+    curves = []
+    for group in groups.values():
+        workload, parts = _by_workload(group)
+        for part in parts:
+            ordered = tuple(sorted(part, key=lambda point: point.case.seq_len))
+            curves.append(Curve(place, ordered, workload))
+    return curves
+
+
+def _grouped(points: Iterable[AnyPoint], key: Callable[[AnyPoint], object]) -> dict[object, list[AnyPoint]]:
+    groups: dict[object, list[AnyPoint]] = {}
+    for point in points:
+        groups.setdefault(key(point), []).append(point)
+    return groups
+
+
+def _adopt_unresolved(groups: dict[object, list[AnyPoint]]) -> None:
+    """Move points without a back end to the curve whose next shorter (else nearest) point they continue."""
+    for key, group in list(groups.items()):
+        if group[0].case.backend != UNRESOLVED:
+            continue
+        for point in list(group):
+            home = min(
+                (
+                    (_distance(other, point), id(candidates), candidates)
+                    for candidates in groups.values()
+                    for other in candidates
+                    if other.case.backend != UNRESOLVED and _same_but_backend(other, point)
+                ),
+                default=None,
+                key=lambda found: found[0],
+            )
+            if home is not None:
+                home[2].append(point)
+                group.remove(point)
+        if not group:
+            del groups[key]
+
+
+def _same_but_backend(one: AnyPoint, other: AnyPoint) -> bool:
+    same = one.case.model_copy(update={"backend": other.case.backend}).curve == other.case.curve
+    return same and one.execution == other.execution
+
+
+def _distance(other: AnyPoint, point: AnyPoint) -> tuple[bool, int]:
+    return other.case.seq_len > point.case.seq_len, abs(other.case.seq_len - point.case.seq_len)
+
+
+def _by_workload(points: list[AnyPoint]) -> tuple[Workload, list[list[AnyPoint]]]:
+    """Split by batch or by tokens in a batch, whichever makes fewer curves."""
+    by_batch = list(_grouped(points, lambda point: point.case.batch).values())
+    by_tokens = list(_grouped(points, lambda point: point.case.batch * point.case.seq_len).values())
+    return ("tokens", by_tokens) if len(by_tokens) < len(by_batch) else ("batch", by_batch)

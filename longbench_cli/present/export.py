@@ -1,0 +1,139 @@
+"""Runs as Markdown (for a README), CSV (for a spreadsheet) and JSON (for a program)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from longbench_cli.analyse.curves import AnyPoint
+from longbench_cli.present.findings import finding
+from longbench_cli.present.series import Series, build_series, format_workload, title_of
+from longbench_cli.present.tables import Table, actual_tflops, dense_tflops, fits_table, points_table
+
+if TYPE_CHECKING:
+    from longbench_cli.record.journal import Run
+
+
+def to_markdown(runs: Sequence[Run]) -> str:
+    """Findings, the fitted exponents and all points, as GitHub-flavoured Markdown."""
+    series = build_series(runs)
+    points = points_table(runs)
+    lines = [f"### {_escape_markdown(title_of(series))}", ""]
+    lines += [f"- {_escape_markdown(finding(one))}" for one in series]
+    lines += ["", "#### Fitted exponents of N", "", *_markdown_table(fits_table(series)), "", "#### Points", ""]
+    if points.common:
+        same = ", ".join(f"{title} {value}" for title, value in points.common)
+        lines += [f"The same for all points: {_escape_markdown(same)}.", ""]
+    lines += _markdown_table(points)
+    lines += ["", *(f"- Measured {_escape_markdown(_origin(run))}." for run in runs)]
+    lines += [f"- Warning: {_escape_markdown(warning)}" for run in runs for warning in run.warnings]
+    return "\n".join(lines) + "\n"
+
+
+def _origin(run: Run) -> str:
+    return f"{run.header.created} with longbench {run.header.version}, run {run.header.run_id}"
+
+
+def _markdown_table(table: Table) -> list[str]:
+    rule = ["---:" if numeric else "---" for numeric in table.numeric]
+    rows = [[_escape_markdown(cell.text) for cell in row] for row in table.rows]
+    return [f"| {' | '.join(cells)} |" for cells in ([*table.columns], rule, *rows)]
+
+
+def _escape_markdown(text: str) -> str:
+    """One line that shows ``text`` as it is: no markup, no new table cell, no HTML."""
+    flat = re.sub(r"\s+", " ", text)
+    # An underscore or a tilde inside a word or number is not markup; escaped it would only be hard to read.
+    return re.sub(r"([\\`*|<>\[\]]|(?<!\w)_|_(?!\w)|~(?=~))", r"\\\1", flat).replace("&", "&amp;")
+
+
+def to_csv(runs: Sequence[Run]) -> str:
+    """One row a point, units in the column names, full precision; an empty field is a value that is not known."""
+    out = io.StringIO()
+    rows = [_csv_row(run, point) for run in runs for point in run.points]
+    writer = csv.DictWriter(out, fieldnames=_CSV_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+_CSV_FIELDS = (
+    "run_id", "run_file", "created_utc", "key", "session", "impl", "backend", "pass", "seq_len_tokens", "batch",
+    "heads", "kv_heads", "head_dim", "dtype", "causal", "world_size", "device", "options_json", "status", "reason",
+    "execution", "median_ns", "ci95_low_ns", "ci95_high_ns", "mean_ns", "p95_ns", "noise_ratio", "iterations",
+    "stopped_by", "actual_flops", "dense_equivalent_flops", "actual_tflop_per_s", "dense_equivalent_tflop_per_s",
+    "io_bytes", "comm_bytes", "input_bytes", "peak_bytes", "nvml_peak_bytes", "verification_status",
+    "verification_rows", "verification_max_error", "verification_tolerance",
+)  # fmt: skip
+
+
+def _csv_row(run: Run, point: AnyPoint) -> dict[str, Any]:
+    case = point.case.model_dump(by_alias=True)
+    row: dict[str, Any] = {
+        "run_id": run.header.run_id,
+        "run_file": run.path.name,
+        "created_utc": run.header.created,
+        "key": point.key,
+        "session": point.session,
+        "seq_len_tokens": case.pop("seq_len"),
+        "options_json": json.dumps(case.pop("options"), sort_keys=True),
+        "status": point.status,
+        "reason": point.reason,
+        "execution": point.execution,
+        "actual_tflop_per_s": actual_tflops(point),
+        "dense_equivalent_tflop_per_s": dense_tflops(point),
+        **case,
+    }
+    if latency := point.latency:
+        row.update(latency.model_dump(exclude={"iterations_ns", "ci95_ns", "noise"}))
+        row.update(noise_ratio=latency.noise, iterations=len(latency.iterations_ns))
+        row["ci95_low_ns"], row["ci95_high_ns"] = latency.ci95_ns or (None, None)
+    if memory := point.memory:
+        row.update(memory.model_dump())
+    if cost := point.cost:
+        row.update(actual_flops=cost.flops, dense_equivalent_flops=cost.dense_flops)
+        row.update(io_bytes=cost.io_bytes, comm_bytes=cost.comm_bytes)
+    if found := point.verification:
+        row.update({f"verification_{name}": value for name, value in found.model_dump().items()})
+    return row
+
+
+def to_json(runs: Sequence[Run]) -> str:
+    """``{"runs": [{"file", "run", "points", "warnings"}], "fits": [...]}``: the records as they were written."""
+    content = {
+        "runs": [
+            {
+                "file": run.path.name,
+                "run": run.header.model_dump(mode="json", by_alias=True),
+                "points": [point.model_dump(mode="json", by_alias=True) for point in run.points],
+                "warnings": run.warnings,
+            }
+            for run in runs
+        ],
+        "fits": [_fit(one, runs[one.curve.run]) for one in build_series(runs)],
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _fit(series: Series, run: Run) -> dict[str, Any]:
+    """A curve's fit; ``fit`` is null with fewer than 3 measured lengths. The coefficient is in nanoseconds."""
+    case = series.curve.case
+    return {
+        "run_id": run.header.run_id,
+        "label": series.label,
+        "curve": case.curve,
+        "impl": case.impl,
+        "backend": case.backend,
+        "pass": case.pass_,
+        "execution": series.curve.execution,
+        "constant": format_workload(series.curve),
+        "full_attention_exponent": series.expected,
+        "fit": asdict(series.fit) if series.fit else None,
+        "local_exponents": [asdict(step) for step in series.local],
+        "speedup_over_vanilla": asdict(series.speedup) if series.speedup else None,
+    }

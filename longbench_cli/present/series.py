@@ -1,0 +1,171 @@
+"""Series: curves ready to be shown, each with a name, a look and its fit. Computed once for every output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from longbench_cli.analyse.curves import UNRESOLVED, Curve, curves_of
+from longbench_cli.analyse.scaling import (
+    FULL_ATTENTION_EXPONENT,
+    LocalExponent,
+    PowerLaw,
+    fit_power_law,
+    local_exponents,
+)
+from longbench_cli.analyse.speedup import Speedup, over_vanilla
+from longbench_cli.present.units import count, format_range
+from longbench_cli.sweep.axes import format_length
+
+if TYPE_CHECKING:
+    from longbench_cli.record.journal import Run
+
+# Told apart by people with any colour vision, and at least 3:1 against both a white and a near-black page.
+PALETTE = ("#2f7fd6", "#dc6a0b", "#139a74", "#c2509b", "#8a6fe0", "#a8820a", "#d64550", "#5f7d8c")
+DASHES = {"fwd": "solid", "bwd": "dash", "fwd+bwd": "dot"}
+
+
+@dataclass(frozen=True)
+class Series:
+    """A curve with everything that is said about it.
+
+    Attributes:
+        label: its name: implementation, pass, and whatever else tells it from the others.
+        color, dash: its look, one colour a variant and one dash a pass.
+        fit: None with fewer than 3 measured lengths.
+        expected: the exponent that full attention has on the same workload.
+        speedup: over vanilla; None for vanilla itself, or without a vanilla point to compare with.
+    """
+
+    curve: Curve
+    label: str
+    color: str
+    dash: str
+    fit: PowerLaw | None
+    local: list[LocalExponent]
+    expected: float
+    speedup: Speedup | None
+
+
+def build_series(runs: Sequence[Run]) -> list[Series]:
+    """Name, colour and fit every curve of ``runs``."""
+    curves = curves_of(runs)
+    variants = _names(curves, [run_label(run, runs) for run in runs])
+    colors: dict[tuple[str, ...], str] = {}
+    for variant in variants:
+        colors.setdefault(variant, PALETTE[len(colors) % len(PALETTE)])
+    return [
+        Series(
+            curve=curve,
+            label=" ".join((curve.case.impl, curve.case.pass_, *variant[1:])),
+            color=colors[variant],
+            dash=DASHES[curve.case.pass_],
+            fit=fit_power_law(*curve.medians),
+            local=local_exponents(*curve.medians),
+            expected=FULL_ATTENTION_EXPONENT[curve.workload],
+            speedup=over_vanilla(curve, curves),
+        )
+        for curve, variant in zip(curves, variants, strict=True)
+    ]
+
+
+def run_label(run: Run, runs: Sequence[Run]) -> str:
+    """A short name that tells ``run`` from the others: its file's name, with its folders if it must be."""
+    same_name = [other for other in runs if other.path.stem == run.path.stem]
+    return run.path.stem if len(same_name) == 1 else str(run.path)
+
+
+def _names(curves: Sequence[Curve], run_labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """For each curve its implementation, and the value of every axis that varies, the pass aside."""
+    names: list[list[str]] = [[curve.case.impl] for curve in curves]
+    for own, unknown in ((_backend, ""), (_options, None)):  # differ by nature: compared within an implementation
+        for impl in {curve.case.impl for curve in curves}:
+            members = [index for index, curve in enumerate(curves) if curve.case.impl == impl]
+            if len({own(curves[index]) for index in members} - {unknown}) > 1:
+                for index in members:
+                    names[index].append(own(curves[index]))
+    for axis in (_mask, _dtype, _heads, _kv_heads, _head_dim, _workload, _ranks, _device):
+        if len({axis(curve) for curve in curves}) > 1:
+            for name, curve in zip(names, curves, strict=True):
+                name.append(axis(curve))
+    for name, curve in zip(names, curves, strict=True):
+        if curve.execution != "resident":
+            name.append(curve.execution)
+    _add_runs(names, curves, run_labels)
+    return [tuple(part for part in name if part) for name in names]
+
+
+def _add_runs(names: list[list[str]], curves: Sequence[Curve], run_labels: Sequence[str]) -> None:
+    """Add the run to every curve if the same curve is in more than one run."""
+    seen: dict[tuple[str, ...], set[int]] = {}
+    for name, curve in zip(names, curves, strict=True):
+        seen.setdefault((*name, curve.case.pass_), set()).add(curve.run)
+    if any(len(places) > 1 for places in seen.values()):
+        for name, curve in zip(names, curves, strict=True):
+            name.append(f"[{run_labels[curve.run]}]")
+
+
+def _backend(curve: Curve) -> str:
+    return "" if curve.case.backend == UNRESOLVED else curve.case.backend
+
+
+def _options(curve: Curve) -> str:
+    return format_options(curve.case.options)
+
+
+def _mask(curve: Curve) -> str:
+    return "causal" if curve.case.causal else "full"
+
+
+def _dtype(curve: Curve) -> str:
+    return curve.case.dtype
+
+
+def _heads(curve: Curve) -> str:
+    return f"{curve.case.heads} heads"
+
+
+def _kv_heads(curve: Curve) -> str:
+    return f"{curve.case.kv_heads} kv heads"
+
+
+def _head_dim(curve: Curve) -> str:
+    return f"head dim {curve.case.head_dim}"
+
+
+def _workload(curve: Curve) -> str:
+    return format_workload(curve)
+
+
+def _ranks(curve: Curve) -> str:
+    return count(curve.case.world_size, "rank")
+
+
+def _device(curve: Curve) -> str:
+    return curve.case.device
+
+
+def format_workload(curve: Curve) -> str:
+    """``batch 4``, or ``1m tokens`` where the batch shrinks as the sequence grows."""
+    if curve.workload == "batch":
+        return f"batch {curve.case.batch}"
+    return f"{format_length(curve.case.batch * curve.case.seq_len)} tokens"
+
+
+def format_options(options: dict[str, object]) -> str:
+    """``schedule=lm``, or nothing where every option has no value."""
+    given = {name: value for name, value in sorted(options.items()) if value is not None}
+    return " ".join(
+        f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}" for name, value in given.items()
+    )
+
+
+def title_of(series: Sequence[Series]) -> str:
+    """What was measured: ``dilated and vanilla attention, 1k–64k tokens``."""
+    impls = list(dict.fromkeys(one.curve.case.impl for one in series))
+    if not impls:
+        return "no point"
+    named = impls[0] if len(impls) == 1 else f"{', '.join(impls[:-1])} and {impls[-1]}"
+    lengths = [point.case.seq_len for one in series for point in one.curve.points]
+    return f"{named} attention, {format_range(lengths)} tokens"

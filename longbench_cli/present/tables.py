@@ -1,0 +1,244 @@
+"""Tables of points and of fits, as text: the Markdown and the HTML outputs draw the same cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from longbench_cli.analyse.curves import AnyPoint
+from longbench_cli.present.findings import growth
+from longbench_cli.present.series import Series, format_options, run_label
+from longbench_cli.present.units import (
+    format_bytes,
+    format_duration,
+    format_fixed,
+    format_interval,
+    format_range,
+    format_significant,
+    tflops,
+)
+from longbench_cli.record.schema import MeasuredPoint
+from longbench_cli.sweep.axes import format_length
+
+if TYPE_CHECKING:
+    from longbench_cli.record.journal import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """``text`` as shown; ``order`` is what a sortable table sorts by, None for nothing to compare."""
+
+    text: str
+    order: float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns and rows. ``common`` names the columns left out because every row has the same value."""
+
+    columns: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    common: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    cell: Callable[[str, AnyPoint], Cell]
+    numeric: bool = False
+    always: bool = False
+
+
+_NOTHING = Cell("", None)
+
+
+def _word(value: str) -> Cell:
+    return Cell(value, value) if value else _NOTHING
+
+
+def _number(value: float | None, show: Callable[[float], str]) -> Cell:
+    return _NOTHING if value is None else Cell(show(value), value)
+
+
+def _whole(value: int) -> Cell:
+    return Cell(str(value), value)
+
+
+def _median(_run: str, point: AnyPoint) -> Cell:
+    return _number(point.latency.median_ns if point.latency else None, format_duration)
+
+
+def _interval(_run: str, point: AnyPoint) -> Cell:
+    latency = point.latency
+    if latency is None or latency.ci95_ns is None:
+        return _NOTHING
+    return Cell(format_interval(*latency.ci95_ns, latency.median_ns), latency.noise)
+
+
+def _iterations(_run: str, point: AnyPoint) -> Cell:
+    return _whole(len(point.latency.iterations_ns)) if point.latency else _NOTHING
+
+
+def _actual(_run: str, point: AnyPoint) -> Cell:
+    return _number(actual_tflops(point), format_significant)
+
+
+def _dense(_run: str, point: AnyPoint) -> Cell:
+    return _number(dense_tflops(point), format_significant)
+
+
+def _peak(_run: str, point: AnyPoint) -> Cell:
+    return _number(point.memory.peak_bytes if point.memory else None, format_bytes)
+
+
+def _nvml(_run: str, point: AnyPoint) -> Cell:
+    return _number(point.memory.nvml_peak_bytes if point.memory else None, format_bytes)
+
+
+def _verified(_run: str, point: AnyPoint) -> Cell:
+    found = point.verification
+    if found is None:
+        return _NOTHING
+    return _word(found.status if found.status == "skipped" else f"{found.status}, {found.rows} rows")
+
+
+def _error(_run: str, point: AnyPoint) -> Cell:
+    found = point.verification
+    if found is None or found.max_error is None:
+        return _NOTHING
+    return Cell(f"{found.max_error:.2g} / {found.tolerance:.2g}", found.max_error / found.tolerance)
+
+
+def actual_tflops(point: AnyPoint) -> float | None:
+    """TFLOP/s of the work that was really done; None for a point without a latency."""
+    return _rate(point.cost.flops, point) if isinstance(point, MeasuredPoint) else None
+
+
+def dense_tflops(point: AnyPoint) -> float | None:
+    """TFLOP/s as if full attention had done it in that time; None for a point without a latency."""
+    return _rate(point.cost.dense_flops, point) if isinstance(point, MeasuredPoint) else None
+
+
+def _rate(flops: int, point: MeasuredPoint) -> float | None:
+    """None too where the clock was too coarse to see the pass."""
+    return tflops(flops, point.latency.median_ns) if point.latency.median_ns > 0 else None
+
+
+_COLUMNS = (
+    _Column("run", lambda run, _point: _word(run)),
+    _Column("implementation", lambda _run, point: _word(point.case.impl), always=True),
+    _Column("back end", lambda _run, point: _word(point.case.backend), always=True),
+    _Column("pass", lambda _run, point: _word(point.case.pass_), always=True),
+    _Column("N", lambda _run, point: Cell(format_length(point.case.seq_len), point.case.seq_len), True, True),
+    _Column("batch", lambda _run, point: _whole(point.case.batch), True),
+    _Column("heads", lambda _run, point: _whole(point.case.heads), True),
+    _Column("kv heads", lambda _run, point: _whole(point.case.kv_heads), True),
+    _Column("head dim", lambda _run, point: _whole(point.case.head_dim), True),
+    _Column("dtype", lambda _run, point: _word(point.case.dtype)),
+    _Column("causal", lambda _run, point: _word("yes" if point.case.causal else "no")),
+    _Column("ranks", lambda _run, point: _whole(point.case.world_size), True),
+    _Column("device", lambda _run, point: _word(point.case.device)),
+    _Column("options", lambda _run, point: _word(format_options(point.case.options))),
+    _Column("status", lambda _run, point: _word(point.status), always=True),
+    _Column("median", _median, True, True),
+    _Column("95% interval", _interval, True),
+    _Column("iterations", _iterations, True, True),
+    _Column("TFLOP/s (actual)", _actual, True, True),
+    _Column("TFLOP/s (dense-equivalent)", _dense, True, True),
+    _Column("peak memory", _peak, True),
+    _Column("NVML peak", _nvml, True),
+    _Column("verified", _verified, always=True),
+    _Column("max error / tolerance", _error, True),
+    _Column("execution", lambda _run, point: _word(point.execution)),
+    _Column("reason", lambda _run, point: _word(point.reason or "")),
+)
+
+
+def points_table(runs: Sequence[Run]) -> Table:
+    """Every point of ``runs``, one a row; what is the same in all of them goes to ``common``."""
+    pairs = [(run_label(run, runs), point) for run in runs for point in _by_curve(run.points)]
+    cells = [tuple(column.cell(*pair) for pair in pairs) for column in _COLUMNS]
+    kept: list[int] = []
+    common: list[tuple[str, str]] = []
+    for index, column in enumerate(_COLUMNS):
+        if column.title == "options" and (own := _own_options(runs)) is not None:
+            common += own
+            continue
+        values = {cell.text for cell in cells[index]}
+        if column.always or len(values) > 1 or (column.title == "reason" and values - {""}):
+            kept.append(index)
+        elif values - {""} and column.title != "run":
+            common.append((column.title, values.pop()))
+    return Table(
+        columns=tuple(_COLUMNS[index].title for index in kept),
+        numeric=tuple(_COLUMNS[index].numeric for index in kept),
+        rows=tuple(tuple(cells[index][row] for index in kept) for row in range(len(pairs))),
+        common=tuple(common),
+    )
+
+
+def _own_options(runs: Sequence[Run]) -> list[tuple[str, str]] | None:
+    """The options of each implementation that has some; None if one has different ones at different points."""
+    found: dict[str, set[str]] = {}
+    for point in (point for run in runs for point in run.points):
+        found.setdefault(point.case.impl, set()).add(format_options(point.case.options))
+    if any(len(options) > 1 for options in found.values()):
+        return None
+    return [(f"{impl} options", options.pop()) for impl, options in found.items() if options - {""}]
+
+
+def _by_curve(points: Sequence[AnyPoint]) -> list[AnyPoint]:
+    """A sweep measures in an order of its own; people read a curve from its shortest length up."""
+    first_seen: dict[tuple[str, str], int] = {}
+
+    def place(point: AnyPoint) -> tuple[int, int]:
+        curve = point.case.model_copy(update={"backend": ""}).curve
+        return first_seen.setdefault((curve, point.execution), len(first_seen)), point.case.seq_len
+
+    return sorted(points, key=place)
+
+
+_FIT_COLUMNS = (
+    ("curve", False),
+    ("back end", False),
+    ("exponent of N", True),
+    ("95% interval", True),
+    ("full attention", True),
+    ("R²", True),
+    ("N fitted", True),
+    ("points", True),
+    ("exponent from one length to the next", False),
+)
+
+
+def fits_table(series: Sequence[Series]) -> Table:
+    """The fitted exponent of each curve; a curve without a fit says why in its last column."""
+    return Table(
+        columns=tuple(title for title, _ in _FIT_COLUMNS),
+        numeric=tuple(numeric for _, numeric in _FIT_COLUMNS),
+        rows=tuple(_fit_row(one) for one in series),
+    )
+
+
+def _fit_row(series: Series) -> tuple[Cell, ...]:
+    fit, expected = series.fit, Cell(f"{series.expected:g}", series.expected)
+    steps = " · ".join(
+        f"{format_length(step.shorter)}→{format_length(step.longer)} {format_fixed(step.exponent, 2)}"
+        for step in series.local
+    )
+    name = (_word(series.label), _word(series.curve.case.backend))
+    if fit is None:
+        why = " · ".join(part for part in (growth(series), steps) if part)
+        return (*name, Cell("no fit", None), _NOTHING, expected, _NOTHING, _NOTHING, _NOTHING, _word(why))
+    return (
+        *name,
+        Cell(format_fixed(fit.exponent, 3), fit.exponent),
+        Cell(f"{format_fixed(fit.low, 3)}–{format_fixed(fit.high, 3)}", fit.high - fit.low),
+        expected,
+        Cell(f"{fit.r_squared:.4f}", fit.r_squared),
+        Cell(format_range((fit.shortest, fit.longest)), fit.longest),
+        _whole(fit.points),
+        _word(steps),
+    )
