@@ -1,0 +1,167 @@
+"""``longbench run --dry-run``: what would be measured, what it would take, and what would be left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from longbench_cli.sweep.axes import format_length
+from longbench_cli.sweep.case import Case, Device
+from longbench_cli.sweep.hardware import free_bytes, gpu_name, hardware_of
+from longbench_cli.sweep.plan import Plan, PlannedPoint
+from longbench_cli.sweep.predict import prune_reason
+from longbench_cli.sweep.units import format_bytes, format_flops, format_seconds
+
+_PLAIN_WIDTH = 160
+"""Columns where the output is no terminal: reasons stay on one line."""
+
+_ALWAYS: dict[str, Callable[[Case], str]] = {
+    "impl": lambda case: case.impl,
+    "seq": lambda case: format_length(case.seq_len),
+    "pass": lambda case: case.pass_,
+}
+_WHERE_THEY_DIFFER: dict[str, Callable[[Case], str]] = {
+    "batch": lambda case: format_length(case.batch),
+    "heads": lambda case: str(case.heads),
+    "kv-heads": lambda case: str(case.kv_heads),
+    "head-dim": lambda case: str(case.head_dim),
+    "dtype": lambda case: case.dtype,
+    "causal": lambda case: str(case.causal).lower(),
+    "gpus": lambda case: str(case.world_size),
+    "device": lambda case: case.device,
+    "backend": lambda case: case.backend,
+}
+
+
+def print_plan(
+    plan: Plan,
+    *,
+    as_json: bool = False,
+    console: Console | None = None,
+    free: Callable[[Device], int] = free_bytes,
+) -> None:
+    """Print every point with its cost, prediction and fate; as JSON, one object a line.
+
+    Args:
+        plan: what to print.
+        as_json: whether a program reads it.
+        console: where to; standard output if None.
+        free: free memory of a device, in bytes.
+    """
+    console = console or _console()
+    known_free = cache(free)  # asked once a device, so that every point is judged by the same number
+    fates = [
+        prune_reason(point, plan.settings, known_free(point.case.device), point.predicted_seconds)
+        for point in plan.points
+    ]
+    if as_json:
+        for point, reason in zip(plan.points, fates, strict=True):
+            console.file.write(json.dumps(_json(point, reason)) + "\n")
+        return
+    columns = {name: show for name, show in _WHERE_THEY_DIFFER.items() if len(_values(plan, show)) > 1}
+    options = _options_of_impls(plan)
+    if any(len(lines) > 1 for lines in options.values()):
+        columns["options"] = _options
+    console.print(_table(plan, fates, {**_ALWAYS, **columns}))
+    for line in _footer(plan, fates, columns, options):
+        console.print(Text(line))
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    return console
+
+
+def _table(plan: Plan, fates: list[str | None], columns: dict[str, Callable[[Case], str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name == "seq" else "left", no_wrap=True)
+    per_rank = " a rank" if any(point.case.world_size > 1 for point in plan.points) else ""
+    for name in ("FLOPs", "inputs", "time", f"memory{per_rank}"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("pruned", overflow="fold")
+    for point, reason in zip(plan.points, fates, strict=True):
+        cells = [
+            *(show(point.case) for show in columns.values()),
+            format_flops(point.cost.flops),
+            format_bytes(point.input_bytes),
+            format_seconds(point.predicted_seconds),
+            format_bytes(point.predicted_bytes),
+            reason or "",
+        ]
+        table.add_row(*map(Text, cells), style="dim" if reason else None)
+    return table
+
+
+def _footer(
+    plan: Plan, fates: list[str | None], columns: dict[str, Callable[[Case], str]], options: dict[str, set[str]]
+) -> Iterator[str]:
+    """What all points share, the totals, what the predictions assume, and where the settings came from."""
+    common = [f"{name} {_values(plan, show).pop()}" for name, show in _WHERE_THEY_DIFFER.items() if name not in columns]
+    yield f"all points: {', '.join(common)}"
+    if "options" not in columns:
+        yield from (f"{impl}: {line}" for impl, lines in options.items() for line in lines if line)
+    pruned = sum(reason is not None for reason in fates)
+    yield f"{len(fates)} points: {len(fates) - pruned} to measure, {pruned} pruned"
+    for device in sorted({point.case.device for point in plan.points}):
+        absent = device == "cuda" and gpu_name() is None
+        yield f"predicted for: {hardware_of(device).name}{', though no GPU is present' if absent else ''}"
+    yield f"settings: {_sources(plan)}"
+
+
+def _options_of_impls(plan: Plan) -> dict[str, set[str]]:
+    """Implementation to the different sets of options that it is run with."""
+    found: dict[str, set[str]] = {}
+    for point in plan.points:
+        found.setdefault(point.case.impl, set()).add(_options(point.case))
+    return found
+
+
+def _values(plan: Plan, show: Callable[[Case], str]) -> set[str]:
+    return {show(point.case) for point in plan.points}
+
+
+def _options(case: Case) -> str:
+    given = {name: value for name, value in case.options.items() if value is not None}
+    return " ".join(f"{name}={_words(value)}" for name, value in given.items())
+
+
+def _words(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _sources(plan: Plan) -> str:
+    """Where every setting that is not a default came from, by source."""
+    by_source: dict[str, list[str]] = {}
+    for name, source in plan.sources.items():
+        value = getattr(plan.settings, name, None)
+        by_source.setdefault(source, []).append(name if value is None else f"{name} {value:g}")
+    by_source.pop("default", None)
+    given = [f"{', '.join(names)} from the {source}" for source, names in by_source.items()]
+    return "; ".join([*given, "the rest are defaults"])
+
+
+def _json(point: PlannedPoint, reason: str | None) -> dict[str, Any]:
+    return {
+        "key": point.key,
+        "case": point.case.model_dump(by_alias=True),
+        "details": point.details,
+        "cost": {
+            "flops": point.cost.flops,
+            "dense_flops": point.cost.dense_flops,
+            "io_bytes": point.cost.io_bytes,
+            "comm_bytes": point.cost.comm_bytes,
+        },
+        "input_bytes": point.input_bytes,
+        "predicted_seconds": point.predicted_seconds,
+        "predicted_bytes": point.predicted_bytes,
+        "prune_reason": reason,
+    }

@@ -1,0 +1,189 @@
+"""``longbench run``: plans a sweep, verifies and times each point, and records it at once."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from longbench_cli.commands import run_options as options
+from longbench_cli.commands.report import RUNS_FOLDER
+from longbench_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from longbench_cli.present.progress import Display
+    from longbench_cli.record.loading import RecordedPoint
+    from longbench_cli.sweep.options import ResolvedOptions
+    from longbench_cli.sweep.plan import Plan
+
+EXIT_BAD_POINT = 1
+"""A point crashed, timed out or was incorrect, or the run was interrupted."""
+
+_OUTPUT = "Where it goes"
+_NOT_OF_THE_SWEEP = frozenset({"output", "resume", "dry_run", "quiet", "as_json"})
+
+
+def run(
+    *,
+    profile: options.Profile = None,
+    impl: options.Impl = None,
+    backend: options.Backend = None,
+    seq: options.Seq = None,
+    batch: options.Batch = None,
+    tokens: options.Tokens = None,
+    heads: options.Heads = None,
+    kv_heads: options.KvHeads = None,
+    head_dim: options.HeadDim = None,
+    dtype: options.Dtype = None,
+    causal: options.Causal = None,
+    pass_: options.Pass = None,
+    gpus: options.Gpus = None,
+    device: options.Device = None,
+    schedule: options.Schedule = None,
+    segments: options.Segments = None,
+    dilations: options.Dilations = None,
+    offsets: options.Offsets = None,
+    mixing_gradient: options.MixingGradient = None,
+    max_point_time: options.MaxPointTime = None,
+    max_time: options.MaxTime = None,
+    precision: options.Precision = None,
+    min_iterations: options.MinIterations = None,
+    max_iterations: options.MaxIterations = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    timeout: options.Timeout = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help=f"The run file, which must be new. [default: ./{RUNS_FOLDER}/TIME-NAME.jsonl]",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="FILE",
+            help="Go on with a run file: measure what is missing. Without options of a sweep, those of the file.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and measure nothing.", rich_help_panel=_OUTPUT)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the name of the run file alone.", rich_help_panel=_OUTPUT)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the records, and progress on stderr.", rich_help_panel=_OUTPUT)
+    ] = False,
+) -> None:
+    """Sweep sequence lengths and implementations: verify each point, then time it.
+
+    Exit codes: 0 every point has a result (ok, oom, pruned, unsupported); 1 a point crashed, timed out
+    or was incorrect, or the run was interrupted; 2 usage.
+    """
+    asked = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_SWEEP}
+    if output is not None and resume is not None:
+        raise UsageError("-o and --resume exclude each other: --resume FILE starts a file that does not exist yet")
+    from longbench_cli.sweep.options import resolve
+    from longbench_cli.sweep.plan import make_plan
+
+    if resume is not None and not any(value is not None for value in asked.values()):
+        asked = _options_of(resume)
+    resolved = resolve(asked)
+    plan = make_plan(resolved)
+    if dry_run:
+        _print_plan(plan, as_json=as_json)
+        return
+    _refuse(resolved, plan)
+    raise typer.Exit(_measure(plan, asked, output or resume, resume=resume is not None, quiet=quiet, as_json=as_json))
+
+
+def _options_of(path: Path) -> dict[str, object]:
+    """What was asked for when ``path`` was started; nothing if it was not."""
+    from longbench_cli.commands.run_file import from_argv
+    from longbench_cli.record.journal import is_started, load_run
+
+    return from_argv(load_run(path).header, path) if is_started(path) else {}
+
+
+def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    from longbench_cli.commands.plan_view import print_plan
+
+    print_plan(plan, as_json=as_json)
+
+
+def _refuse(resolved: ResolvedOptions, plan: Plan) -> None:
+    from longbench_cli.commands.run_checks import refuse_unrunnable, visible_gpus
+
+    refuse_unrunnable(plan, device_left_open="auto" in resolved.values.device, gpus_found=visible_gpus)
+
+
+def _measure(
+    plan: Plan, asked: Mapping[str, object], path: Path | None, *, resume: bool, quiet: bool, as_json: bool
+) -> int:
+    from longbench_cli.commands.run_file import default_path, machine_warning, make_header, refuse_other_plan
+    from longbench_cli.commands.run_session import measure_missing, recorded_points
+    from longbench_cli.record.journal import Journal
+    from longbench_cli.record.schema import BAD_STATUSES, dump_line
+
+    path = path or default_path(plan, RUNS_FOLDER, datetime.now(UTC))
+    header = make_header(plan, asked)
+    journal, earlier = Journal.open(path, header, resume=resume)
+    with journal:
+        if earlier is not None:
+            refuse_other_plan(earlier, header)
+            for warning in (*earlier.warnings, machine_warning(earlier, header)):
+                if warning is not None:
+                    typer.echo(f"longbench: warning: {warning}", err=True)
+        done = len(recorded_points(plan, earlier))
+        display, shown = _display(len(plan.points), done, quiet=quiet, stream_is_stderr=as_json)
+
+        def echo(record: RecordedPoint) -> None:
+            if as_json:
+                typer.echo(dump_line(record))
+
+        if as_json:
+            typer.echo(dump_line(earlier.header if earlier else header))
+        with shown:
+            records = measure_missing(plan, journal, earlier, display, echo)
+    left = len(plan.points) - len(records)
+    if left:
+        typer.echo(
+            f"longbench: interrupted with {len(records)} of {len(plan.points)} points recorded; "
+            f"go on with: longbench run --resume {shlex.quote(str(path))}",
+            err=True,
+        )
+    elif quiet:
+        typer.echo(str(path), err=as_json)
+    else:
+        typer.echo(f"run file: {path}\nsee it with: longbench report {shlex.quote(str(path))}", err=as_json)
+    bad = left or any(record.status in BAD_STATUSES for record in records)
+    return EXIT_BAD_POINT if bad else 0
+
+
+def _display(
+    total: int, done: int, *, quiet: bool, stream_is_stderr: bool
+) -> tuple[Display, AbstractContextManager[None]]:
+    """What shows the progress, and the context in which it does."""
+    from rich.console import Console
+
+    from longbench_cli.present.progress import LiveDisplay, PlainDisplay, QuietDisplay
+
+    if quiet:
+        return QuietDisplay(), nullcontext()
+    console = Console(file=sys.stderr if stream_is_stderr else sys.stdout)
+    if not console.is_terminal:
+        return PlainDisplay(console, total, done), nullcontext()
+    live = LiveDisplay(console, total, done)
+    return live, live.live()

@@ -1,0 +1,117 @@
+"""The options of ``longbench run`` that say what to sweep and how to measure it.
+
+All default to None, so that what was not given is known; :func:`longbench_cli.sweep.options.resolve`
+puts the profile and the defaults under them. The help states those defaults.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+_sweep = partial(typer.Option, rich_help_panel="What to sweep", show_default=False)
+_impl = partial(typer.Option, rich_help_panel="Options of an implementation", show_default=False)
+_measure = partial(typer.Option, rich_help_panel="How to measure", show_default=False)
+
+Text = str | None
+Number = float | None
+Whole = int | None
+
+Profile = Annotated[
+    Text,
+    _sweep("--profile", metavar="NAME|FILE.toml", help="Take options from a profile; the command line goes over it."),
+]
+Impl = Annotated[
+    Text,
+    _sweep("--impl", metavar="NAMES", help="Implementations, or yours: package.module:function (default: dilated)."),
+]
+Backend = Annotated[
+    Text, _sweep("--backend", metavar="NAMES", help="Kernel back ends; auto is the fastest supported (default: auto).")
+]
+Seq = Annotated[
+    Text,
+    _sweep(
+        "--seq",
+        metavar="AXIS",
+        help="Sequence lengths in tokens: 8k:1b doubles; 8k:1b:x4; 8k:64k:+8k; 8k,10000. "
+        "k, m and b are 2^10, 2^20 and 2^30 (default: 8k:64k).",
+    ),
+]
+Batch = Annotated[Text, _sweep("--batch", metavar="AXIS", help="Sequences in a batch (default: 1).")]
+Tokens = Annotated[
+    Text, _sweep("--tokens", metavar="AXIS", help="Tokens in a batch, instead of --batch: batch = tokens / seq.")
+]
+Heads = Annotated[Text, _sweep("--heads", metavar="AXIS", help="Query heads (default: 8).")]
+KvHeads = Annotated[
+    Text, _sweep("--kv-heads", metavar="AXIS", help="Key and value heads (default: as many as --heads).")
+]
+HeadDim = Annotated[Text, _sweep("--head-dim", metavar="AXIS", help="Features of a head (default: 64).")]
+Dtype = Annotated[Text, _sweep("--dtype", metavar="NAMES", help="fp32, fp16, bf16 (default: bf16).")]
+Causal = Annotated[
+    Text,
+    _sweep("--causal", metavar="true|false|both", help="Whether a query is kept from later keys (default: false)."),
+]
+Pass = Annotated[Text, _sweep("--pass", metavar="NAMES", help="fwd, bwd, fwd+bwd (default: fwd).")]
+Gpus = Annotated[
+    Text,
+    _sweep("--gpus", metavar="AXIS", help="Ranks that share a sequence: GPUs, or processes on a CPU (default: 1)."),
+]
+Device = Annotated[
+    Text,
+    _sweep(
+        "--device",
+        metavar="NAMES",
+        help="cpu, cuda, or auto: cuda if there is one or --gpus asks for several (default: auto).",
+    ),
+]
+
+Schedule = Annotated[
+    Text,
+    _impl("--schedule", metavar="NAMES", help="Segments by length: geometric, lm, runtime (default: geometric)."),
+]
+Segments = Annotated[
+    Text,
+    _impl("--segments", metavar="LIST", help="Segment lengths in tokens, instead of --schedule; with --dilations."),
+]
+Dilations = Annotated[Text, _impl("--dilations", metavar="LIST", help="Dilation rates, one for each segment length.")]
+Offsets = Annotated[
+    Text,
+    _impl(
+        "--offsets", metavar="NAMES", help="Phases of heads: paper, or grouped as the authors' code (default: paper)."
+    ),
+]
+MixingGradient = Annotated[
+    Text,
+    _impl("--mixing-gradient", metavar="NAMES", help="Through the mixing weights: exact, detached (default: exact)."),
+]
+
+MaxPointTime = Annotated[
+    Number,
+    _measure(
+        "--max-point-time", metavar="SECONDS", help="Prune a point whose iteration would take longer (default: 60)."
+    ),
+]
+MaxTime = Annotated[Number, _measure("--max-time", metavar="SECONDS", help="Sampling time of a point (default: 10).")]
+Precision = Annotated[
+    Number,
+    _measure(
+        "--precision",
+        metavar="SHARE",
+        help="Stop when the 95% interval of the median is within this share of it (default: 0.01).",
+    ),
+]
+MinIterations = Annotated[
+    Whole,
+    _measure("--min-iterations", metavar="N", help="Least iterations, where one takes less than 1 s (default: 10)."),
+]
+MaxIterations = Annotated[
+    Whole, _measure("--max-iterations", metavar="N", help="Most iterations of a point (default: 10000).")
+]
+Seed = Annotated[Whole, _measure("--seed", metavar="N", help="Seed of the inputs (default: 0).")]
+Threads = Annotated[Whole, _measure("--threads", metavar="N", help="CPU threads (default: all physical cores).")]
+Timeout = Annotated[
+    Number,
+    _measure("--timeout", metavar="SECONDS", help="Kill a point after this long (default: from its predicted time)."),
+]
