@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attention_impls.kernels.base import Backend, Backward, Forward, in_grid_limits
+from attention_impls.kernels.layout import on_loadable
 
 _NO_WINDOW = -1
 _HALF = frozenset({torch.float16, torch.bfloat16})
@@ -57,7 +58,7 @@ def _version2() -> tuple[Forward, Backward]:
         )
         return grads
 
-    return in_grid_limits(forward, backward)
+    return in_grid_limits(*on_loadable(forward, backward))
 
 
 def _version3() -> tuple[Forward, Backward]:
@@ -75,7 +76,7 @@ def _version3() -> tuple[Forward, Backward]:
         _api(module)._flash_attn_backward(*tensors, dq=dq, dk=dk, dv=dv, softmax_scale=scale, is_causal=causal)
         return dq, dk, dv
 
-    return in_grid_limits(forward, backward)
+    return in_grid_limits(*on_loadable(forward, backward))
 
 
 def _version4() -> tuple[Forward, Backward]:
@@ -92,7 +93,7 @@ def _version4() -> tuple[Forward, Backward]:
         dq, dk, dv, *_ = _api(module)._flash_attn_bwd(*tensors, softmax_scale=scale, causal=causal)
         return dq, dk, dv
 
-    return in_grid_limits(forward, backward)
+    return in_grid_limits(*on_loadable(forward, backward))
 
 
 def _empty_gradients(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,26 +7,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from attention_impls.kernels.base import Backend, in_grid_limits, present
+from attention_impls.kernels.layout import on_loadable
 from attention_impls.kernels.math import MATH
 
 _aten = torch.ops.aten
 _HALF = frozenset({torch.float16, torch.bfloat16})
-_LOAD_BYTES = 16
 _AMPERE = (8, 0)
 
 
-def _loadable(x: Tensor) -> bool:
-    """Whether every row starts at a multiple of 16 bytes: the kernels load that much at a time, unchecked."""
-    strides = [stride for size, stride in zip(x.shape[:-1], x.stride()[:-1], strict=True) if size > 1]
-    aligned = all(place * x.element_size() % _LOAD_BYTES == 0 for place in (x.storage_offset(), *strides))
-    return x.stride(-1) == 1 and min(strides, default=1) > 0 and aligned
-
-
 def _heads_first(*tensors: Tensor) -> list[Tensor]:
-    """(batch, heads, seq, d) views, or copies of what a kernel could not load."""
-    return [
-        (x if _loadable(x) else x.clone(memory_format=torch.contiguous_format)).transpose(1, 2) for x in tensors
-    ]
+    return [x.transpose(1, 2) for x in tensors]
 
 
 def _fp32_contiguous(lse: Tensor) -> Tensor:
@@ -70,7 +60,7 @@ def _flash_backward(
 
 
 def _with_strides(x: Tensor, strides: tuple[int, ...]) -> Tensor:
-    if x.stride() == strides and _loadable(x):
+    if x.stride() == strides:
         return x
     return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
 
@@ -161,9 +151,9 @@ def _cudnn_missing() -> str | None:
     return _too_old() if torch.backends.cudnn.is_available() else "cuDNN was not found"
 
 
-_flash = in_grid_limits(_flash_forward, _flash_backward)
-_cudnn = in_grid_limits(_cudnn_forward, _cudnn_backward)
-_efficient = in_grid_limits(_efficient_forward, _efficient_backward)
+_flash = in_grid_limits(*on_loadable(_flash_forward, _flash_backward))
+_cudnn = in_grid_limits(*on_loadable(_cudnn_forward, _cudnn_backward))
+_efficient = in_grid_limits(*on_loadable(_efficient_forward, _efficient_backward))
 
 SDPA_FLASH = Backend(
     name="sdpa-flash",

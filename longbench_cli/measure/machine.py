@@ -73,7 +73,7 @@ def inspect_cpu(threads: int, root: Path = Path("/")) -> Cpu:
     affinity = psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None
     smt = _text(root / "sys/devices/system/cpu/smt/active")
     return Cpu(
-        model=_cpu_model(root),
+        model=cpu_model(root),
         physical_cores=psutil.cpu_count(logical=False) or logical,
         logical_cores=logical,
         usable_cores=len(affinity) if affinity else logical,
@@ -86,10 +86,12 @@ def inspect_cpu(threads: int, root: Path = Path("/")) -> Cpu:
     )
 
 
-def _cpu_model(root: Path) -> str:
+def cpu_model(root: Path = Path("/")) -> str:
+    """The processor as /proc/cpuinfo names it (``Model`` on some ARM boards), else its architecture."""
     for line in (_text(root / "proc/cpuinfo") or "").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "Model"):
+            return value.strip()
     return platform.processor() or platform.machine()
 
 
@@ -105,9 +107,21 @@ def inspect_gpus() -> list[Gpu]:
     import pynvml
 
     try:
-        pynvml.nvmlInit()
+        return read_gpus()
     except pynvml.NVMLError:
         return []
+
+
+def read_gpus() -> list[Gpu]:
+    """NVIDIA GPUs by NVML.
+
+    Raises:
+        ImportError: pynvml is not installed.
+        pynvml.NVMLError: there is no driver, or it does not answer.
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
     try:
         driver = pynvml.nvmlSystemGetDriverVersion()
         return [_gpu(index, driver) for index in range(pynvml.nvmlDeviceGetCount())]

@@ -17,26 +17,25 @@ _RESET_PEAK = "5"
 def peak_bytes(device: str, baseline_bytes: int | None, work: Callable[[], Any]) -> int | None:
     """Bytes held at the highest point of one call, inputs included; None where it cannot be told.
 
-    On CUDA the caching allocator's peak; on the CPU the growth of the process's peak resident set
-    over ``baseline_bytes`` (from :func:`resident_bytes` before the inputs were drawn).
+    The peak, of torch's allocator on CUDA and of the process's resident set on the CPU, over
+    ``baseline_bytes`` (from :func:`held_bytes` before the inputs were drawn).
     """
     gc.collect()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         work()
         torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated()
-    resettable = _reset_resident_peak()
-    work()
-    peak = _status_bytes("VmHWM")
-    if not resettable or peak is None or baseline_bytes is None:
-        return None
-    return max(0, peak - baseline_bytes)
+        peak: int | None = torch.cuda.max_memory_allocated()
+    else:
+        resettable = _reset_resident_peak()
+        work()
+        peak = _status_bytes("VmHWM") if resettable else None
+    return None if peak is None or baseline_bytes is None else max(0, peak - baseline_bytes)
 
 
-def resident_bytes() -> int | None:
-    """The resident set of this process, where the kernel tells."""
-    return _status_bytes("VmRSS")
+def held_bytes(device: str) -> int | None:
+    """What is held already: torch's tensors on CUDA, the process's resident set on the CPU, where it can be told."""
+    return torch.cuda.memory_allocated() if device == "cuda" else _status_bytes("VmRSS")
 
 
 def _reset_resident_peak() -> bool:

@@ -12,7 +12,7 @@ from attention_impls.api import get_implementation
 from attention_impls.pattern import attention_cost
 from longbench_cli.measure.clock import Timer, now_ns, timer_for
 from longbench_cli.measure.conditions import Conditions
-from longbench_cli.measure.memory import peak_bytes, resident_bytes
+from longbench_cli.measure.memory import held_bytes, peak_bytes
 from longbench_cli.measure.nvml import NvmlPeak
 from longbench_cli.measure.passes import iteration, work_of
 from longbench_cli.measure.pick import pick_backend
@@ -45,7 +45,7 @@ def measure_point(case: Case, settings: Settings, report: Report) -> dict[str, A
     pattern = get_implementation(case.impl).pattern(case.shape, case.options)
     _load_code(case, attention, settings.seed)
 
-    baseline = resident_bytes()
+    baseline = held_bytes(case.device)
     source = InputSource(case, settings.seed)
     inputs = source.draw()
     input_bytes = inputs.nbytes

@@ -8,8 +8,11 @@ import platform
 import socket
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+import psutil
+
+from longbench_cli.measure.machine import cpu_model, read_gpus
 
 _PACKAGES = ("torch", "triton", "flash-attn", "numpy", "longbench-cli")
 _GIT_SECONDS = 5.0
@@ -28,11 +31,11 @@ def environment() -> dict[str, Any]:
         "kernel": _try(platform.release),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "cpu": _try(_cpu_model),
-        "cores": _try(lambda: _psutil().cpu_count(logical=False)),
-        "threads": _try(lambda: _psutil().cpu_count(logical=True)),
+        "cpu": _try(cpu_model),
+        "cores": _try(lambda: psutil.cpu_count(logical=False)),
+        "threads": _try(lambda: psutil.cpu_count(logical=True)),
         "affinity": _try(lambda: len(os.sched_getaffinity(0))),
-        "memory_bytes": _try(lambda: int(_psutil().virtual_memory().total)),
+        "memory_bytes": _try(lambda: int(psutil.virtual_memory().total)),
         "gpus": gpus,
         "gpus_missing": gpus_missing,
         "git": _try(_git),
@@ -46,12 +49,6 @@ def _try(ask: Callable[[], Any]) -> Any:
         return None
 
 
-def _psutil() -> Any:
-    import psutil
-
-    return psutil
-
-
 def _os_name() -> str:
     return platform.freedesktop_os_release().get("PRETTY_NAME") or platform.system()
 
@@ -63,37 +60,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cpu_model() -> str | None:
-    with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
-        for line in lines:
-            name, _, value = line.partition(":")
-            if name.strip() in ("model name", "Model"):
-                return value.strip()
-    return platform.processor() or None
-
-
 def _gpus() -> tuple[list[dict[str, Any]] | None, str | None]:
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            driver = _text(pynvml.nvmlSystemGetDriverVersion())
-            found = []
-            for index in range(pynvml.nvmlDeviceGetCount()):
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-                name = _text(pynvml.nvmlDeviceGetName(handle))
-                found.append({"name": name, "memory_bytes": memory, "driver": driver})
-            return found, None
-        finally:
-            pynvml.nvmlShutdown()
+        found = read_gpus()
     except Exception as error:  # no library, no driver, no permission: each has its own class
         return None, f"{type(error).__name__}: {error}"
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return [{"name": gpu.name, "memory_bytes": gpu.memory_total, "driver": gpu.driver} for gpu in found], None
 
 
 def _git() -> dict[str, Any] | None:

@@ -109,7 +109,7 @@ def _efficient_backward(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
     _check_loadable(a.query, a.key, a.value)
     assert a.attn_bias is None
     assert a.grad_input_mask == [True, True, True, False]
-    batch, heads, seq, head_dim = a.query.shape
+    _, heads, seq, head_dim = a.query.shape
     assert a.logsumexp.stride(-1) == 1
     assert [s % 32 for s in a.logsumexp.stride()[:2]] == [0, 0]
     assert bool((a.logsumexp[..., seq:] == float("inf")).all())

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from longbench_cli.measure.machine import inspect_cpu, inspect_gpus
+from longbench_cli.measure.machine import cpu_model, inspect_cpu, inspect_gpus
 
 
 def write(path: Path, text: str) -> None:
@@ -25,6 +25,11 @@ def test_the_processor_as_the_system_tells(tmp_path: Path) -> None:
     assert (cpu.model, cpu.smt, cpu.governor, cpu.threads) == ("Example 9000", True, "powersave", 3)
     assert cpu.memory_total == psutil.virtual_memory().total
     assert 1 <= cpu.physical_cores <= cpu.logical_cores
+
+
+def test_a_processor_that_is_named_by_its_board(tmp_path: Path) -> None:
+    write(tmp_path / "proc/cpuinfo", "processor\t: 0\nBogoMIPS\t: 100\n\nModel\t\t: Example Board 4\n")
+    assert cpu_model(tmp_path) == "Example Board 4"
 
 
 def test_a_system_that_does_not_tell(tmp_path: Path) -> None:

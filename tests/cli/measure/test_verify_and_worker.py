@@ -2,49 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-FIXTURES = Path(__file__).parents[2] / "fixtures"
-BASE = {
-    "impl": "vanilla",
-    "backend": "auto",
-    "pass": "fwd",
-    "seq_len": 200,
-    "batch": 1,
-    "heads": 4,
-    "kv_heads": 4,
-    "head_dim": 16,
-    "dtype": "float32",
-    "causal": False,
-    "world_size": 1,
-    "device": "cpu",
-    "options": {},
-}
-
-
-def work(**change: Any) -> tuple[dict[str, Any] | None, subprocess.CompletedProcess[bytes]]:
-    request = {"case": BASE | change, "settings": {"max_time": 0.05, "min_iterations": 6, "threads": 1}, "details": {}}
-    reader, writer = os.pipe()
-    done = subprocess.run(
-        [sys.executable, "-m", "longbench_cli.measure.worker", "--result-fd", str(writer)],
-        input=json.dumps(request).encode(),
-        pass_fds=[writer],
-        capture_output=True,
-        env=os.environ | {"PYTHONPATH": f"{FIXTURES}:{FIXTURES.parents[1]}"},
-        timeout=120,
-        check=False,
-    )
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        lines = pipe.read().splitlines()
-    return (json.loads(lines[-1]) if lines else None), done
+from worker_process import work
 
 
 @pytest.mark.parametrize(

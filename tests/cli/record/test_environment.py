@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from longbench_cli.measure.machine import Gpu
 from longbench_cli.record.environment import environment
 
 
@@ -46,6 +47,14 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path, monkeypatch
     assert clean["dirty"] is False
     (tmp_path / "file").write_text("two")
     assert environment()["git"] == {"commit": clean["commit"], "dirty": True}
+
+
+def test_gpus_are_recorded_with_their_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Gpu(0, "Example GPU", "580.10", 80 * 2**30, 79 * 2**30, processes=None, persistence=None)
+    monkeypatch.setattr("longbench_cli.record.environment.read_gpus", lambda: [one])
+    found = environment()
+    assert found["gpus"] == [{"name": "Example GPU", "memory_bytes": 80 * 2**30, "driver": "580.10"}]
+    assert found["gpus_missing"] is None
 
 
 def test_an_odd_machine_gives_nulls(monkeypatch: pytest.MonkeyPatch) -> None:
