@@ -69,9 +69,17 @@ def longbench(*words: str) -> int:
     return int(str(caught.value.code or 0))
 
 
-def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+def start(*words: str, first: Callable[[], None] = lambda: None) -> subprocess.Popen[str]:
+    """``longbench`` as a terminal starts it: a background job or nohup may have had us ignore its signals."""
+
+    def before_it_runs() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        first()
+
     command = [sys.executable, "-c", PARENT, *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=before_it_runs)  # noqa: PLW1509
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
@@ -226,7 +234,7 @@ def test_a_disk_that_fills_during_the_run_loses_no_record(capsys: pytest.Capture
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    parent = start(*SWEEP, "-o", "run.jsonl", preexec_fn=small_disk)
+    parent = start(*SWEEP, "-o", "run.jsonl", first=small_disk)
     _, err = parent.communicate(timeout=60)
     assert parent.returncode == 2
     assert len(err.splitlines()) == 1
