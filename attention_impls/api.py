@@ -16,6 +16,7 @@ from typing import Any
 
 from attention_impls.pattern import FullPattern, Pattern
 from attention_impls.shape import AttentionShape
+from attention_impls.streams import Stream
 
 Options = Mapping[str, Any]
 """Option name to a JSON value, for example ``{"segments": [2048], "dilations": [1]}``."""
@@ -53,6 +54,9 @@ class Implementation:
         details: what the options come to at a shape (segment lengths, say), for the record.
         defaults: the options it takes, with their defaults.
         takes_backend: whether it runs on the kernels of :mod:`attention_impls.kernels`.
+        load_stream: imports and returns ``f(shape, options, device, dtype, backend, chunk, rows)``, which
+            makes a :class:`~attention_impls.streams.Stream` of chunks of at most ``chunk`` tokens that
+            keeps at most ``rows`` rows of what spans chunks; None if it cannot be streamed.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Implementation:
     details: Callable[[AttentionShape, Options], dict[str, Any]] = _no_details
     defaults: Options = field(default_factory=dict)
     takes_backend: bool = False
+    load_stream: Callable[[], Callable[..., Stream]] | None = None
 
 
 def _builtin() -> dict[str, Implementation]:

@@ -44,6 +44,30 @@ class DilatedPattern:
             found.append(range(start + offset, stop, r))
         return found
 
+    def query_ranges(self, head: int, key: int) -> Sequence[range]:
+        """The queries of ``head`` that see ``key``: one range a branch, as in :meth:`key_ranges`."""
+        found = []
+        for w, r in self.schedule.branches:
+            offset = head_offset(head, r, self.shape.heads, self.offsets)
+            if (key % w) % r != offset:
+                continue
+            start = key - key % w
+            first = key if self.shape.causal else start + offset
+            found.append(range(first, min(start + w, self.shape.seq_len), r))
+        return found
+
+    def coverage(self) -> list[float]:
+        """The share of (token, head) pairs that each branch touches; 1 for an undilated one."""
+        shape, shares = self.shape, []
+        for w, r in self.schedule.branches:
+            full, tail = divmod(shape.seq_len, w)
+            touched = 0
+            for head in range(shape.heads):
+                offset = head_offset(head, r, shape.heads, self.offsets)
+                touched += full * len(range(offset, w, r)) + len(range(offset, tail, r))
+            shares.append(touched / (shape.seq_len * shape.heads))
+        return shares
+
     def pairs(self) -> int:
         total = 0
         for w, r in self.schedule.branches:

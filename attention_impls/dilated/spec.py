@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attention_impls.api import Implementation, Options
+from attention_impls.api import Implementation, Options, Unsupported
 from attention_impls.dilated.pattern import OFFSETS, DilatedPattern
 from attention_impls.dilated.schedule import Schedule, named_schedule
 from attention_impls.pattern import Pattern
 from attention_impls.shape import AttentionShape
+from attention_impls.streams import Stream
+
+if TYPE_CHECKING:
+    import torch
 
 MIXING_GRADIENTS = ("exact", "detached")
 
@@ -42,7 +46,8 @@ def _pattern(shape: AttentionShape, options: Options) -> Pattern:
 
 def _details(shape: AttentionShape, options: Options) -> dict[str, Any]:
     schedule = schedule_of(shape, options)
-    return {"segments": schedule.segments, "dilations": schedule.dilations}
+    coverage = DilatedPattern(shape, schedule, _choice(options, "offsets", OFFSETS)).coverage()
+    return {"segments": schedule.segments, "dilations": schedule.dilations, "coverage": coverage}
 
 
 def _load() -> Callable[..., Any]:
@@ -66,6 +71,27 @@ def _load() -> Callable[..., Any]:
     return run
 
 
+def _load_stream() -> Callable[..., Stream]:
+    from attention_impls.dilated.streaming import DilatedStream
+    from attention_impls.kernels.registry import get_backend
+
+    def stream(
+        shape: AttentionShape, options: Options, device: str, dtype: torch.dtype, backend: str, chunk: int, rows: int
+    ) -> Stream:
+        if _choice(options, "mixing_gradient", MIXING_GRADIENTS) != "exact":
+            raise Unsupported("streamed execution has the exact mixing gradient only")
+        return DilatedStream(
+            shape,
+            schedule_of(shape, options),
+            _choice(options, "offsets", OFFSETS),
+            get_backend(backend, device, dtype, shape.head_dim),
+            chunk_limit=chunk,
+            row_limit=rows,
+        )
+
+    return stream
+
+
 DILATED = Implementation(
     name="dilated",
     summary="LongNet's dilated attention: segments and dilations mixed by log-sum-exp",
@@ -80,4 +106,5 @@ DILATED = Implementation(
         "mixing_gradient": "exact",
     },
     takes_backend=True,
+    load_stream=_load_stream,
 )

@@ -15,7 +15,7 @@ from longbench_cli.sweep.axes import format_length
 from longbench_cli.sweep.case import Case, Device
 from longbench_cli.sweep.hardware import free_bytes, gpu_name, hardware_of
 from longbench_cli.sweep.plan import Plan, PlannedPoint
-from longbench_cli.sweep.predict import prune_reason
+from longbench_cli.sweep.predict import Execution, execution_of, prune_reason
 from longbench_cli.sweep.units import format_bytes, format_flops, format_seconds
 
 _PLAIN_WIDTH = 160
@@ -60,15 +60,17 @@ def print_plan(
         prune_reason(point, plan.settings, known_free(point.case.device), point.predicted_seconds)
         for point in plan.points
     ]
+    executions = {p.key: execution_of(p, plan.settings, known_free(p.case.device)) for p in plan.points}
     if as_json:
         for point, reason in zip(plan.points, fates, strict=True):
-            console.file.write(json.dumps(_json(point, reason)) + "\n")
+            values = _json(point, reason) | {"execution": executions[point.key]}
+            console.file.write(json.dumps(values) + "\n")
         return
     columns = {name: show for name, show in _WHERE_THEY_DIFFER.items() if len(_values(plan, show)) > 1}
     options = _options_of_impls(plan)
     if any(len(lines) > 1 for lines in options.values()):
         columns["options"] = _options
-    console.print(_table(plan, fates, {**_ALWAYS, **columns}))
+    console.print(_table(plan, fates, executions, {**_ALWAYS, **columns}))
     for line in _footer(plan, fates, columns, options):
         console.print(Text(line))
 
@@ -80,13 +82,21 @@ def _console() -> Console:
     return console
 
 
-def _table(plan: Plan, fates: list[str | None], columns: dict[str, Callable[[Case], str]]) -> Table:
+def _table(
+    plan: Plan,
+    fates: list[str | None],
+    executions: dict[str, Execution],
+    columns: dict[str, Callable[[Case], str]],
+) -> Table:
+    streamed = "streamed" in executions.values()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right" if name == "seq" else "left", no_wrap=True)
     per_rank = " a rank" if any(point.case.world_size > 1 for point in plan.points) else ""
     for name in ("FLOPs", "inputs", "time", f"memory{per_rank}"):
         table.add_column(name, justify="right", no_wrap=True)
+    if streamed:
+        table.add_column("execution", no_wrap=True)
     table.add_column("pruned", overflow="fold")
     for point, reason in zip(plan.points, fates, strict=True):
         cells = [
@@ -95,6 +105,7 @@ def _table(plan: Plan, fates: list[str | None], columns: dict[str, Callable[[Cas
             format_bytes(point.input_bytes),
             format_seconds(point.predicted_seconds),
             format_bytes(point.predicted_bytes),
+            *([executions[point.key]] if streamed else []),
             reason or "",
         ]
         table.add_row(*map(Text, cells), style="dim" if reason else None)
@@ -143,7 +154,9 @@ def _sources(plan: Plan) -> str:
     by_source: dict[str, list[str]] = {}
     for name, source in plan.sources.items():
         value = getattr(plan.settings, name, None)
-        by_source.setdefault(source, []).append(name if value is None else f"{name} {value:g}")
+        by_source.setdefault(source, []).append(
+            name if value is None or isinstance(value, bool) else f"{name} {value:g}"
+        )
     by_source.pop("default", None)
     given = [f"{', '.join(names)} from the {source}" for source, names in by_source.items()]
     return "; ".join([*given, "the rest are defaults"])

@@ -58,6 +58,8 @@ def run(
     seed: options.Seed = None,
     threads: options.Threads = None,
     timeout: options.Timeout = None,
+    stream: options.Stream = None,
+    chunk: options.Chunk = None,
     output: Annotated[
         Path | None,
         typer.Option(

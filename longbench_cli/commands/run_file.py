@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,13 @@ def to_argv(asked: Mapping[str, object]) -> list[str]:
     """The command line that asks for the same sweep: only what decides what is measured, and how."""
     words = list(_WORDS)
     for name, value in asked.items():
-        if value is not None:
-            words += [f"--{name.rstrip('_').replace('_', '-')}", str(value)]
+        if value is not None and value is not False:
+            words += [_flag(name)] if value is True else [_flag(name), str(value)]
     return words
+
+
+def _flag(name: str) -> str:
+    return f"--{name.rstrip('_').replace('_', '-')}"
 
 
 def from_argv(header: RunHeader, path: Path) -> dict[str, object]:
@@ -63,14 +67,20 @@ def from_argv(header: RunHeader, path: Path) -> dict[str, object]:
         UsageError: the recorded command line is of another kind.
     """
     words = header.argv[len(_WORDS) :]
-    names, values = words[::2], words[1::2]
-    if header.argv[: len(_WORDS)] != _WORDS or len(names) != len(values):
+    starts = [i for i, word in enumerate(words) if word.startswith("--")]
+    spans = [words[i:j] for i, j in pairwise([*starts, len(words)])]
+    if header.argv[: len(_WORDS)] != _WORDS or starts[:1] != [0] * bool(words) or any(len(s) > 2 for s in spans):
         raise UsageError(f"{path}: line 1: argv: cannot be asked for again: give the sweep's options beside --resume")
     asked: dict[str, object] = {}
-    for name, value in zip(names, values, strict=True):
-        option = name.removeprefix("--").replace("-", "_")
-        asked[option] = json.loads(value) if option in Settings.model_fields else value
+    for flag, *value in spans:
+        option = flag.removeprefix("--").replace("-", "_")
+        asked[option] = _read(option, value[0]) if value else True
     return asked
+
+
+def _read(option: str, text: str) -> object:
+    """A number where the option is one, as the command line itself would give it."""
+    return json.loads(text) if option in Settings.model_fields and option != "chunk" else text
 
 
 def refuse_other_plan(run: Run, header: RunHeader) -> None:
@@ -79,10 +89,12 @@ def refuse_other_plan(run: Run, header: RunHeader) -> None:
     Raises:
         UsageError: its points or its settings differ; says which.
     """
+    # A setting that an older longbench did not know yet had what is now its default.
+    settings = Settings().model_dump(mode="json") | run.header.settings
     differences = [
-        f"{name} is {_shown(header.settings.get(name))} here and {_shown(run.header.settings.get(name))} there"
-        for name in sorted(header.settings.keys() | run.header.settings.keys())
-        if header.settings.get(name) != run.header.settings.get(name)
+        f"{name} is {_shown(header.settings.get(name))} here and {_shown(settings[name])} there"
+        for name in sorted(settings)
+        if header.settings.get(name) != settings[name]
     ]
     here, there = set(header.plan), set(run.header.plan)
     for more, less, where in ((header.plan, there, "here"), (run.header.plan, here, "there")):

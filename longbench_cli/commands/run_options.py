@@ -90,7 +90,9 @@ MixingGradient = Annotated[
 MaxPointTime = Annotated[
     Number,
     _measure(
-        "--max-point-time", metavar="SECONDS", help="Prune a point whose iteration would take longer (default: 60)."
+        "--max-point-time",
+        metavar="SECONDS",
+        help="Prune a point whose iteration would take longer (default: 60, and no limit for a streamed point).",
     ),
 ]
 MaxTime = Annotated[Number, _measure("--max-time", metavar="SECONDS", help="Sampling time of a point (default: 10).")]
@@ -114,4 +116,15 @@ Threads = Annotated[Whole, _measure("--threads", metavar="N", help="CPU threads 
 Timeout = Annotated[
     Number,
     _measure("--timeout", metavar="SECONDS", help="Kill a point after this long (default: from its predicted time)."),
+]
+Stream = Annotated[
+    bool | None,
+    _measure(
+        "--stream",
+        help="Stream every point that can be, inputs made chunk by chunk; without it, those that would take "
+        "more than a quarter of the free memory (default: false).",
+    ),
+]
+Chunk = Annotated[
+    Text, _measure("--chunk", metavar="TOKENS", help="Most tokens of a streamed chunk (default: from free memory).")
 ]

@@ -16,6 +16,7 @@ from longbench_cli.record.loading import RecordedPoint
 from longbench_cli.record.points import outcome_of, record_of
 from longbench_cli.sweep.hardware import free_bytes
 from longbench_cli.sweep.plan import Plan, PlannedPoint
+from longbench_cli.sweep.predict import Execution
 from longbench_cli.sweep.settings import Settings
 
 
@@ -67,11 +68,14 @@ def measure_missing(
 
 
 def _in_a_worker(settings: Settings) -> RunPoint:
-    def run_point(point: PlannedPoint, timeout_s: float, on_progress: Callable[[Progress], None]) -> Outcome:
+    def run_point(
+        point: PlannedPoint, execution: Execution, timeout_s: float, on_progress: Callable[[Progress], None]
+    ) -> Outcome:
         request = {
             "case": point.case.model_dump(mode="json", by_alias=True),
             "settings": settings.model_dump(mode="json"),
             "details": point.details,
+            "execution": execution,
         }
         return run_isolated(request, timeout_s=timeout_s, on_progress=on_progress)
 

@@ -9,6 +9,7 @@ from longbench_cli.execute.outcome import Outcome, Progress
 from longbench_cli.execute.prune import Evidence
 from longbench_cli.sweep.case import Device
 from longbench_cli.sweep.plan import Plan, PlannedPoint
+from longbench_cli.sweep.predict import Execution, execution_of
 from longbench_cli.sweep.settings import Settings
 
 LEAST_TIMEOUT_S = 120.0
@@ -17,8 +18,8 @@ LEAST_TIMEOUT_S = 120.0
 _ITERATIONS_ALLOWED = 30
 _SAMPLING_ALLOWED = 4
 
-RunPoint = Callable[[PlannedPoint, float, Callable[[Progress], None]], Outcome]
-"""Runs a point: (point, timeout in seconds, what to call with progress)."""
+RunPoint = Callable[[PlannedPoint, Execution, float, Callable[[Progress], None]], Outcome]
+"""Runs a point: (point, resident or streamed, timeout in seconds, what to call with progress)."""
 
 
 class Observer(Protocol):
@@ -60,13 +61,15 @@ def run_sweep(
             todo.append(point)
     try:
         for point in todo:
-            reason = evidence.prune_reason(point, plan.settings, free_bytes(point.case.device))
+            free = free_bytes(point.case.device)
+            reason = evidence.prune_reason(point, plan.settings, free)
             if reason is not None:
                 outcome = Outcome("pruned", reason)
             else:
                 observer.started(point)
                 timeout_s = timeout_of(plan.settings, evidence.seconds(point))
-                outcome = run_point(point, timeout_s, observer.progress)
+                execution = execution_of(point, plan.settings, free)
+                outcome = run_point(point, execution, timeout_s, observer.progress)
             sink(point, outcome)
             evidence.learn(point, outcome)
     except KeyboardInterrupt:

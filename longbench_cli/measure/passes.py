@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from longbench_cli.measure.clock import Timer
-from longbench_cli.measure.subject import Attention, Inputs
+from longbench_cli.measure.inputs import Inputs
+from longbench_cli.measure.subject import Attention
 from longbench_cli.sweep.case import Case
 
 

@@ -1,4 +1,4 @@
-"""Measure one case in this process: pick the back end, verify, then time."""
+"""Measure one case in this process, all inputs resident: pick the back end, verify, then time."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 import torch
 
 from attention_impls.api import get_implementation
-from attention_impls.pattern import attention_cost
+from attention_impls.pattern import Pattern, attention_cost
 from longbench_cli.measure.clock import Timer, now_ns, timer_for
 from longbench_cli.measure.conditions import Conditions
+from longbench_cli.measure.inputs import InputSource
 from longbench_cli.measure.memory import held_bytes, peak_bytes
 from longbench_cli.measure.nvml import NvmlPeak
 from longbench_cli.measure.passes import iteration, work_of
 from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.sampling import Trial, sample, warm_up
-from longbench_cli.measure.subject import Attention, InputSource, bind
-from longbench_cli.measure.types import CostRecord, Memory
-from longbench_cli.measure.verify import verify
+from longbench_cli.measure.subject import Attention, bind
+from longbench_cli.measure.types import CostRecord, Latency, Memory, Telemetry
+from longbench_cli.measure.verify import Verdict, verify
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
 
@@ -28,8 +29,8 @@ WARM_UP_SHARE = 0.2
 
 _TINY_SEQ_LEN = 64
 
-Report = Callable[[int, float], None]
-"""Called as iterations come in: (iterations so far, relative half width of the interval)."""
+Report = Callable[[int, int | None, str, float | None], None]
+"""Called as a point goes on: (units done, units in all if known, unit, units a second if known)."""
 
 
 def measure_point(case: Case, settings: Settings, report: Report) -> dict[str, Any]:
@@ -43,23 +44,18 @@ def measure_point(case: Case, settings: Settings, report: Report) -> dict[str, A
     backend = pick_backend(case, timer, settings.seed)
     attention = bind(case, backend)
     pattern = get_implementation(case.impl).pattern(case.shape, case.options)
+    source = InputSource(case, settings.seed)
     _load_code(case, attention, settings.seed)
 
     baseline = held_bytes(case.device)
-    source = InputSource(case, settings.seed)
-    inputs = source.draw()
+    inputs = source.draw().inputs()
     input_bytes = inputs.nbytes
     begin = now_ns()
     peak = peak_bytes(case.device, baseline, work_of(case, attention, inputs))
     first_ns = now_ns() - begin
     verdict = verify(case, attention, pattern, inputs, settings.seed)
-    found: dict[str, Any] = {
-        "backend": backend,
-        "execution": "resident",
-        "verification": verdict.verification.model_dump(),
-    }
     if verdict.reason is not None:
-        return found | {"status": "incorrect", "reason": verdict.reason}
+        return as_incorrect(backend, "resident", verdict)
     del inputs
     gc.collect()
 
@@ -69,32 +65,60 @@ def measure_point(case: Case, settings: Settings, report: Report) -> dict[str, A
     with NvmlPeak(case.device) as nvml:
         if first_ns < warm_up_ns:  # else the calls so far have warmed whatever there is to warm
             warm_up(next(trials), now_ns, warm_up_ns)
-        latency = sample(trials, settings, now_ns, report)
+        latency = sample(trials, settings, now_ns, lambda count: report(count, None, "iterations", None))
     memory = Memory(input_bytes=input_bytes, peak_bytes=peak, nvml_peak_bytes=nvml.peak_bytes)
+    return as_measured(case, pattern, backend, "resident", verdict, latency, memory, conditions.telemetry())
+
+
+def as_incorrect(backend: str, execution: str, verdict: Verdict) -> dict[str, Any]:
+    """The result of a point whose output is wrong: no latency."""
+    return {
+        "backend": backend,
+        "execution": execution,
+        "status": "incorrect",
+        "reason": verdict.reason,
+        "verification": verdict.verification.model_dump(),
+    }
+
+
+def as_measured(
+    case: Case,
+    pattern: Pattern,
+    backend: str,
+    execution: str,
+    verdict: Verdict,
+    latency: Latency,
+    memory: Memory,
+    telemetry: Telemetry,
+) -> dict[str, Any]:
+    """The result of a point that was verified and timed."""
     cost = attention_cost(pattern, case.pass_, case.element_bytes)
-    record = CostRecord(
+    counted = CostRecord(
         flops=cost.flops, dense_flops=cost.dense_flops, io_bytes=cost.io_bytes, comm_bytes=cost.comm_bytes
     )
-    return found | {
+    return {
+        "backend": backend,
+        "execution": execution,
         "status": "ok",
         "reason": None,
+        "verification": verdict.verification.model_dump(),
         "latency": latency.model_dump(),
         "memory": memory.model_dump(),
-        "telemetry": conditions.telemetry().model_dump(),
-        "cost": record.model_dump(),
+        "telemetry": telemetry.model_dump(),
+        "cost": counted.model_dump(),
     }
 
 
 def _load_code(case: Case, attention: Attention, seed: int) -> None:
     """Run a tiny shape, so that loading libraries and starting threads is no part of peak memory."""
     tiny = case.model_copy(update={"seq_len": min(case.seq_len, _TINY_SEQ_LEN), "batch": 1})
-    work_of(tiny, attention, InputSource(tiny, seed).draw())()
+    work_of(tiny, attention, InputSource(tiny, seed).draw().inputs())()
 
 
 def _trials(case: Case, attention: Attention, source: InputSource, timer: Timer) -> Iterator[Trial]:
     """Endless trials, each on inputs drawn anew; the last draw is freed before the next is made."""
     while True:
-        yield Trial(iteration(case, attention, source.draw(), timer))
+        yield Trial(iteration(case, attention, source.draw().inputs(), timer))
 
 
 def configure_threads(settings: Settings, physical_cores: int | None) -> None:

@@ -41,14 +41,16 @@ def sample(
     trials: Iterator[Trial],
     settings: Settings,
     now_ns: Callable[[], int],
-    on_iteration: Callable[[int, float], None] = lambda _count, _precision: None,
+    on_iteration: Callable[[int], None] = lambda _count: None,
+    start_ns: int | None = None,
 ) -> Latency:
     """Iterate until the 95% interval of the median is within ``settings.precision``, or a limit.
 
     At least ``settings.min_iterations`` where an iteration takes under 1 s; longer ones stop at
     ``settings.max_time`` seconds, after one iteration at the least. Every time is kept, in order.
+    The time limit counts from ``start_ns``, where the first trial began before this call.
     """
-    start = now_ns()
+    start = now_ns() if start_ns is None else start_ns
     times: list[int] = []
     ordered: list[int] = []
     next_check = LEAST_FOR_95
@@ -60,7 +62,7 @@ def sample(
             times.append(took)
             insort(ordered, took)
             if len(times) >= next_check:
-                on_iteration(len(times), relative_half_width(ordered))
+                on_iteration(len(times))
                 next_check = math.ceil(len(times) * _RECHECK)
                 if (stopped := _converged(ordered, settings)) is not None:
                     return summarise(times, ordered, stopped)

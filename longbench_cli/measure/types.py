@@ -54,6 +54,15 @@ class CostRecord(_Value):
     comm_bytes: int
 
 
+class Streaming(_Value):
+    """How a streamed point was run; its latency is attention alone, of whole passes over the stream."""
+
+    chunk: int = Field(description="tokens of a chunk")
+    chunks: int
+    generation_ns: int = Field(description="making the inputs of the first pass; no part of the latency")
+    recompute_ns: int = Field(description="the forward that a streamed backward repeats; no part of the latency")
+
+
 class Verification(_Value):
     """How the result compared with the float64 oracle on the sampled rows."""
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from attention_impls.oracle import Gradient, Row, oracle_gradients, oracle_row, sample_rows
 from attention_impls.pattern import Pattern
-from longbench_cli.measure.subject import Attention, Inputs
+from longbench_cli.measure.inputs import Inputs
+from longbench_cli.measure.subject import Attention
 from longbench_cli.measure.tolerance import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, scaled_error
 from longbench_cli.measure.types import Verification
 from longbench_cli.sweep.case import Case
@@ -31,7 +32,7 @@ class Verdict:
     reason: str | None
 
 
-class _Wrong(Exception):
+class Wrong(Exception):
     """A check failed; the message says where and by how much."""
 
     def __init__(self, message: str, error: float) -> None:
@@ -57,16 +58,15 @@ def verify(case: Case, attention: Attention, pattern: Pattern, inputs: Inputs, s
                 worst = max(worst, _check_gradients(pattern, inputs, out, grad_rows, tolerance))
             if case.causal:
                 _check_causal(case, attention, inputs, out.detach(), OUTPUT_TOLERANCE[case.dtype], seed)
-    except _Wrong as wrong:
-        return Verdict(_verification("failed", rows, wrong.error, tolerance), str(wrong))
-    return Verdict(_verification("passed", rows, worst, tolerance), None)
+    except Wrong as wrong:
+        return Verdict(as_verification("failed", len(rows), wrong.error, tolerance), str(wrong))
+    return Verdict(as_verification("passed", len(rows), worst, tolerance), None)
 
 
-def _verification(status: str, rows: list[Row], error: float, tolerance: float) -> Verification:
+def as_verification(status: str, rows: int, error: float, tolerance: float) -> Verification:
+    """The record of a check on ``rows`` sampled rows and keys; an error that is no number becomes null."""
     finite = error if error < float("inf") else None  # JSON has no infinity: null is "not even comparable"
-    return Verification.model_validate(
-        {"status": status, "rows": len(rows), "max_error": finite, "tolerance": tolerance}
-    )
+    return Verification.model_validate({"status": status, "rows": rows, "max_error": finite, "tolerance": tolerance})
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _poisoned_memory() -> Iterator[None]:
 def _check_output(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[Row], tolerance: float) -> float:
     if not isinstance(out, Tensor) or out.shape != inputs.q.shape:
         found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise _Wrong(f"the output is {found}, but q is {tuple(inputs.q.shape)}", float("inf"))
+        raise Wrong(f"the output is {found}, but q is {tuple(inputs.q.shape)}", float("inf"))
     problem = inputs.problem(pattern)
     actual = torch.stack([out[r.batch, r.query, r.head] for r in rows]).detach().cpu()
     expected = torch.stack([oracle_row(problem, r)[0] for r in rows])
@@ -94,14 +94,14 @@ def _check_output(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[Row]
     worst = float(errors.max())
     if wrong:
         where = rows[int(errors.argmax())]
-        raise _Wrong(
+        raise Wrong(
             f"output: {len(wrong)} of {len(rows)} sampled rows differ from the float64 oracle, "
             f"worst at {where}: error {worst:.3g} > {tolerance:g}",
             worst,
         )
     unwritten = _first_not_finite(out)
     if unwritten is not None:
-        raise _Wrong(f"output: not every row is written or finite, first at {unwritten}", float("inf"))
+        raise Wrong(f"output: not every row is written or finite, first at {unwritten}", float("inf"))
     return worst
 
 
@@ -129,7 +129,7 @@ def _check_gradients(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[R
     worst = 0.0
     for dq_rows, keys in oracle_gradients(inputs.problem(pattern), rows, grad_rows):
         for row, expected in dq_rows:
-            error = _compare("dq", str(row), dq[row.batch, row.query, row.head], expected, tolerance)
+            error = compare("dq", str(row), dq[row.batch, row.query, row.head], expected, tolerance)
             worst = max(worst, error)
         if not len(keys.positions):
             continue
@@ -138,7 +138,7 @@ def _check_gradients(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[R
         for name, actual, expected in (("dk", dk, keys.dk), ("dv", dv, keys.dv)):
             picked = actual[keys.batch, at, keys.kv_head]
             # One row of all keys: a key that a query hardly sees is measured against the typical one.
-            error = _compare(name, where, picked, expected, tolerance)
+            error = compare(name, where, picked, expected, tolerance)
             worst = max(worst, error)
             actual[keys.batch, at, keys.kv_head] = 0
     for row in rows:
@@ -146,7 +146,7 @@ def _check_gradients(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[R
     for name, rest in (("dq", dq), ("dk", dk), ("dv", dv)):
         if not bool((rest == 0).all()):
             batch, position, head, _ = (rest != 0).nonzero()[0].tolist()
-            raise _Wrong(
+            raise Wrong(
                 f"{name}: not zero at batch {batch}, head {head}, position {position}, "
                 "which no query with a gradient sees",
                 float("inf"),
@@ -154,10 +154,10 @@ def _check_gradients(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[R
     return worst
 
 
-def _compare(name: str, where: str, actual: Tensor, expected: Gradient, tolerance: float) -> float:
+def compare(name: str, where: str, actual: Tensor, expected: Gradient, tolerance: float) -> float:
     error = float(scaled_error(actual.cpu().reshape(1, -1), expected.value.reshape(1, -1), expected.size))
     if error > tolerance:
-        raise _Wrong(f"{name}: differs from the float64 oracle at {where}: error {error:.3g} > {tolerance:g}", error)
+        raise Wrong(f"{name}: differs from the float64 oracle at {where}: error {error:.3g} > {tolerance:g}", error)
     return error
 
 
@@ -184,7 +184,7 @@ def _check_causal(case: Case, attention: Attention, inputs: Inputs, out: Tensor,
     worst = float(errors.max())
     if worst > tolerance:
         first = Row(int(batch[0]), int(head[0]), int(query[0]))
-        raise _Wrong(
+        raise Wrong(
             f"causal: {len(where)} rows at or before {cut} change with tokens after {cut}, "
             f"first at {first}: error {worst:.3g} > {tolerance:g}",
             worst,

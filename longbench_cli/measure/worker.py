@@ -19,6 +19,7 @@ import torch
 from attention_impls.api import Unsupported
 from longbench_cli.measure.clock import now_ns
 from longbench_cli.measure.point import configure_threads, measure_point
+from longbench_cli.measure.streamed_point import measure_streamed_point
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
 
@@ -33,10 +34,10 @@ class _Pipe:
         self._fd = fd
         self._last_ns = now_ns()
 
-    def progress(self, iterations: int, _half_width: float) -> None:
+    def progress(self, done: int, total: int | None, unit: str, rate: float | None) -> None:
         if now_ns() - self._last_ns >= _PROGRESS_EVERY_NS:
             self._last_ns = now_ns()
-            self.send({"type": "progress", "done": iterations, "total": None, "unit": "iterations", "rate": None})
+            self.send({"type": "progress", "done": done, "total": total, "unit": unit, "rate": rate})
 
     def send(self, message: dict[str, Any]) -> None:
         data = (json.dumps(message) + "\n").encode()
@@ -44,9 +45,10 @@ class _Pipe:
             data = data[os.write(self._fd, data) :]
 
 
-def _outcome(case: Case, settings: Settings, pipe: _Pipe) -> dict[str, Any]:
+def _outcome(case: Case, settings: Settings, execution: str, pipe: _Pipe) -> dict[str, Any]:
+    measure = measure_streamed_point if execution == "streamed" else measure_point
     try:
-        return measure_point(case, settings, pipe.progress)
+        return measure(case, settings, pipe.progress)
     except Unsupported as reason:
         return {"status": "unsupported", "reason": str(reason)}
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -67,7 +69,8 @@ def main() -> None:
     request = json.load(sys.stdin)
     settings = Settings.model_validate(request["settings"])
     configure_threads(settings, psutil.cpu_count(logical=False))
-    pipe.send({"type": "result"} | _outcome(Case.model_validate(request["case"]), settings, pipe))
+    case = Case.model_validate(request["case"])
+    pipe.send({"type": "result"} | _outcome(case, settings, request["execution"], pipe))
 
 
 if __name__ == "__main__":

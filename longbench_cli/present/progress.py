@@ -26,6 +26,7 @@ REDRAW_S = 1.0
 """Progress inside a point is drawn at most this often."""
 
 _LINES_AROUND = 8  # header, rules, the running point, the bar, and room for the shell's prompt
+_TENTHS = 10
 _STYLES = {"ok": "green", "oom": "yellow", "pruned": "dim", "unsupported": "yellow"}
 
 RecordedPoint = MeasuredPoint | UnmeasuredPoint
@@ -59,11 +60,30 @@ class PlainDisplay(QuietDisplay):
 
     def __init__(self, console: Console, total: int, done: int) -> None:
         self._console, self._total, self._done = console, total, done
+        self._running: PlannedPoint | None = None
+        self._tenths = 0
+
+    def started(self, point: PlannedPoint) -> None:
+        self._running, self._tenths = point, 0
+
+    def progress(self, progress: Progress) -> None:
+        """A line each time another tenth of a long point is done."""
+        if self._running is None or progress.total is None:
+            return
+        tenths = _TENTHS * progress.done // progress.total
+        if self._tenths < tenths < _TENTHS:  # the last tenth is the point's own line
+            self._tenths = tenths
+            self._print(f"{' ' * len(self._counter())} {label(self._running.case)}  {progress_words(progress)}")
 
     def finished(self, record: RecordedPoint) -> None:
         self._done += 1
-        width = len(str(self._total))
-        line = f"[{self._done:{width}}/{self._total}] {one_line(record)}"
+        self._running = None
+        self._print(f"{self._counter()} {one_line(record)}")
+
+    def _counter(self) -> str:
+        return f"[{self._done:{len(str(self._total))}}/{self._total}]"
+
+    def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -128,11 +148,8 @@ class LiveDisplay:
         if self._running is None:
             return Text()
         words = [label(self._running.case)]
-        if (progress := self._progress) is not None:
-            of = f"/{progress.total}" if progress.total is not None else ""
-            words.append(f"{progress.done}{of} {progress.unit}")
-            if progress.rate is not None:
-                words.append(f"{progress.rate:.3g} {progress.unit}/s")
+        if self._progress is not None:
+            words.append(progress_words(self._progress))
         return Text("  ".join(words), style="cyan", no_wrap=True, overflow="ellipsis")
 
     def _overall_bar(self) -> Table:
@@ -142,6 +159,17 @@ class LiveDisplay:
         grid = Table.grid(padding=(0, 1))
         grid.add_row(Bar(self._total, 0, done, width=40, color="green"), f"{done}/{self._total} points", eta)
         return grid
+
+
+def progress_words(progress: Progress) -> str:
+    """How far a point is: done of all, rate and time left, as far as they are known."""
+    of = f"/{progress.total}" if progress.total is not None else ""
+    words = [f"{progress.done}{of} {progress.unit}"]
+    if progress.rate:
+        words.append(f"{progress.rate:.3g} {progress.unit}/s")
+        if progress.total is not None:
+            words.append(f"about {duration((progress.total - progress.done) / progress.rate)} left")
+    return "  ".join(words)
 
 
 def points_table(records: list[RecordedPoint], *, one_row_each: bool = False) -> Table:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
-from longbench_cli.measure.types import CostRecord, Latency, Memory, Telemetry, Verification
+from longbench_cli.measure.types import CostRecord, Latency, Memory, Streaming, Telemetry, Verification
 from longbench_cli.sweep.case import Case
 
 SCHEMA: Final = 1
@@ -61,6 +61,7 @@ class MeasuredPoint(_Point):
     telemetry: Telemetry | None
     cost: CostRecord
     verification: Verification
+    streaming: Streaming | None = Field(default=None, description="null where all inputs were resident")
 
 
 class UnmeasuredPoint(_Point):

@@ -41,6 +41,17 @@ def _axis(parse: Callable[[str, str], list[Any]]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _tokens(value: Any, info: ValidationInfo) -> Any:
+    """Read one number of tokens: ``1m``, or a whole number."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    where = cast("Where", info.context)(option_name(str(info.field_name)))
+    found = parse_lengths(str(value), where)
+    if len(found) != 1:
+        raise UsageError(f"{where} {value}: expected one number of tokens, e.g. 1m")
+    return found[0]
+
+
 def _dtypes(text: str, where: str) -> list[Dtype]:
     long_names: dict[str, Dtype] = {**SHORT_DTYPES, **{name: name for name in SHORT_DTYPES.values()}}
     return [long_names[word] for word in parse_choices(text, long_names, where)]
@@ -85,6 +96,7 @@ class SweepOptions(Settings):
     dilations: Lengths | None = None
     offsets: Words | None = None
     mixing_gradient: Words | None = None
+    chunk: Annotated[int | None, BeforeValidator(_tokens)] = Field(default=None, ge=1)
 
 
 def option_name(field: str) -> str:

@@ -33,7 +33,8 @@ class PlannedPoint:
         details: what the implementation's options come to at this length.
         input_bytes: of all ranks together.
         predicted_seconds: of one iteration.
-        predicted_bytes: peak of one rank.
+        predicted_bytes: peak of one rank, all tensors resident.
+        streams: whether the implementation can be streamed.
     """
 
     case: Case
@@ -43,6 +44,7 @@ class PlannedPoint:
     input_bytes: int
     predicted_seconds: float
     predicted_bytes: int
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,7 @@ def _point(case: Case, impl: Implementation, options: ResolvedOptions) -> Planne
         input_bytes=input_bytes(case),
         predicted_seconds=predict_seconds(case, pattern, hardware, options.values.threads or usable_cores()),
         predicted_bytes=predict_bytes(case, pattern),
+        streams=impl.load_stream is not None and case.world_size == 1,
     )
 
 

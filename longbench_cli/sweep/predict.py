@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal
 
 from attention_impls.pattern import Pattern, attention_cost
 from longbench_cli.sweep.case import Case
@@ -12,6 +13,14 @@ from longbench_cli.sweep.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from longbench_cli.sweep.plan import PlannedPoint
+
+Execution = Literal["resident", "streamed"]
+
+MAX_POINT_TIME = 60.0
+"""Seconds an iteration of a resident point may take unless --max-point-time says otherwise."""
+
+RESIDENT_SHARE = 0.25
+"""Share of the free memory up to which a point that could be streamed is run resident."""
 
 WORKING_SHARE = 1.5
 """Peak memory over the tensors that must exist: half as much again for partial results and copies."""
@@ -59,27 +68,45 @@ def predict_bytes(case: Case, pattern: Pattern) -> int:
     return -(-round(held * WORKING_SHARE + scores) // case.world_size)
 
 
+def execution_of(point: PlannedPoint, settings: Settings, free_bytes: int | None) -> Execution:
+    """Streamed if asked for, or if what a resident point holds is more than a quarter of the free memory.
+
+    A quarter: verification and redrawn inputs hold as much again for moments, and others live here too.
+    Only an implementation that can be streamed is.
+    """
+    if not point.streams:
+        return "resident"
+    too_big = free_bytes is not None and _bytes_here(point) > RESIDENT_SHARE * free_bytes
+    return "streamed" if settings.stream or too_big else "resident"
+
+
 def prune_reason(
     point: PlannedPoint, settings: Settings, free_bytes: int | None, predicted_seconds: float
 ) -> str | None:
     """Why a point is not worth starting, in one line with both numbers; None if it is.
 
     ``predicted_seconds`` is given apart from the point, because measured neighbours may know better;
-    ``free_bytes`` is None where nobody knows.
+    ``free_bytes`` is None where nobody knows. A streamed point fits in any memory, and is long by
+    nature: it is pruned for its time only if a limit was given.
     """
-    if predicted_seconds > settings.max_point_time:
-        limit = format_seconds(settings.max_point_time)
-        return f"predicted {format_seconds(predicted_seconds)} per iteration > --max-point-time {limit}"
-    return None if free_bytes is None else memory_reason(point, free_bytes)
+    streamed = execution_of(point, settings, free_bytes) == "streamed"
+    limit = settings.max_point_time or (math.inf if streamed else MAX_POINT_TIME)
+    if predicted_seconds > limit:
+        return f"predicted {format_seconds(predicted_seconds)} per iteration > --max-point-time {format_seconds(limit)}"
+    return None if free_bytes is None or streamed else memory_reason(point, free_bytes)
 
 
 def memory_reason(point: PlannedPoint, free_bytes: int) -> str | None:
     """Why a point does not fit in ``free_bytes`` with all its tensors resident; None if it does."""
-    ranks_here = point.case.world_size if point.case.device == "cpu" else 1  # processes share the memory
-    needed = point.predicted_bytes * ranks_here
+    needed = _bytes_here(point)
     if needed > free_bytes:
         return f"predicted {format_bytes(needed)} of memory > {format_bytes(free_bytes)} free"
     return None
+
+
+def _bytes_here(point: PlannedPoint) -> int:
+    """Predicted bytes of all ranks that share this memory: processes of a CPU do."""
+    return point.predicted_bytes * (point.case.world_size if point.case.device == "cpu" else 1)
 
 
 def _tensor_bytes(case: Case) -> tuple[int, int]:

@@ -10,8 +10,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_point_time: float = Field(
-        default=60.0, gt=0, description="prune a point predicted to take longer, seconds per iteration"
+    max_point_time: float | None = Field(
+        default=None,
+        gt=0,
+        description="prune a point predicted to take longer, seconds per iteration; 60 if null, but no limit "
+        "for a streamed point, which reports its chunks as it goes",
     )
     max_time: float = Field(default=10.0, gt=0, description="sampling time of a point, seconds")
     precision: float = Field(
@@ -24,3 +27,5 @@ class Settings(BaseModel):
     timeout: float | None = Field(
         default=None, gt=0, description="kill a point after this many seconds; from the predicted time if null"
     )
+    stream: bool = Field(default=False, description="stream every point that can be, though it may fit in memory")
+    chunk: int | None = Field(default=None, ge=1, description="most tokens of a chunk; from free memory if null")

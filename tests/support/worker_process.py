@@ -27,9 +27,16 @@ BASE = {
 }
 
 
-def work(**change: Any) -> tuple[dict[str, Any] | None, subprocess.CompletedProcess[bytes]]:
+def work(
+    execution: str = "resident", settings: dict[str, Any] | None = None, **change: Any
+) -> tuple[dict[str, Any] | None, subprocess.CompletedProcess[bytes]]:
     """The result of :data:`BASE` with ``change``, None if the worker sent none, and the ended process."""
-    request = {"case": BASE | change, "settings": {"max_time": 0.05, "min_iterations": 6, "threads": 1}, "details": {}}
+    request = {
+        "case": BASE | change,
+        "settings": {"max_time": 0.05, "min_iterations": 6, "threads": 1} | (settings or {}),
+        "details": {},
+        "execution": execution,
+    }
     reader, writer = os.pipe()
     done = subprocess.run(
         [sys.executable, "-m", "longbench_cli.measure.worker", "--result-fd", str(writer)],

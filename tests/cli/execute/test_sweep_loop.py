@@ -51,7 +51,9 @@ class Bench:
     announced: list[str] = field(default_factory=list)
     seen: list[Progress] = field(default_factory=list)
 
-    def run_point(self, point: PlannedPoint, timeout_s: float, on_progress: Callable[[Progress], None]) -> Outcome:
+    def run_point(
+        self, point: PlannedPoint, execution: str, timeout_s: float, on_progress: Callable[[Progress], None]
+    ) -> Outcome:
         assert len(self.recorded) >= len(self.ran)  # the one before is on disk
         self.ran.append(point.key)
         self.timeouts.append(timeout_s)

@@ -146,3 +146,17 @@ def test_the_table_is_printed_when_the_run_is_interrupted() -> None:
 
 def test_long_times_read_well() -> None:
     assert [duration(value) for value in (4.4, 75, 4000)] == ["4 s", "1 min 15 s", "1 h 6 min"]
+
+
+def test_a_long_point_says_how_far_it_is_in_a_log_too() -> None:
+    console = screen(terminal=False)
+    display = PlainDisplay(console, total=2, done=0)
+    display.started(planned(1024))
+    for chunk in range(1, 41):
+        display.progress(Progress(chunk, 40, "chunks", 0.5))
+    display.progress(Progress(7, None, "iterations", None))
+    display.finished(measured(1024))
+    lines = text_of(console).splitlines()
+    assert len(lines) == 10  # nine tenths on the way, and the point itself
+    assert lines[0].split("  ")[-3:] == ["4/40 chunks", "0.5 chunks/s", "about 1 min 12 s left"]
+    assert lines[-1].startswith("[1/2] vanilla")

@@ -73,3 +73,14 @@ def test_a_name_with_brackets_is_printed_as_it_is() -> None:
     out = io.StringIO()
     print_plan(replace(plan, points=(odd,)), console=Console(file=out, width=120), free=lambda _device: 2**40)
     assert "[red]f" in out.getvalue()
+
+
+def test_points_that_will_be_streamed_are_marked() -> None:
+    text = shown(impl="dilated,vanilla", seq="8k", free=2**26)
+    assert "execution" in text.splitlines()[0]
+    rows = {line.split()[0]: line for line in text.splitlines() if " 8k " in line}
+    assert "streamed" in rows["dilated"]
+    assert "resident" in rows["vanilla"]
+    assert "execution" not in shown(impl="dilated", seq="8k")
+    point = json.loads(shown(as_json=True, impl="dilated", seq="8k", stream=True))
+    assert point["execution"] == "streamed"

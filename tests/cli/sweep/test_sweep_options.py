@@ -64,7 +64,7 @@ def test_the_other_way_of_saying_it_above_replaces_the_one_below(tmp_path: Path)
     [point] = make_plan(resolve({"profile": file, "batch": "3", "segments": "512", "dilations": "2"})).points
     assert point.case.batch == 3
     assert point.case.options["schedule"] is None
-    assert point.details == {"segments": [512], "dilations": [2]}
+    assert point.details == {"segments": [512], "dilations": [2], "coverage": [0.5]}
 
 
 @pytest.mark.parametrize(

@@ -60,13 +60,13 @@ def test_options_reach_the_implementations_that_take_them() -> None:
     assert by_impl["dilated"].case.options == {
         "schedule": "geometric", "segments": None, "dilations": None, "offsets": "grouped", "mixing_gradient": "exact",
     }  # fmt: skip
-    assert by_impl["dilated"].details == {"segments": [2048, 8192], "dilations": [1, 4]}
+    assert by_impl["dilated"].details == {"segments": [2048, 8192], "dilations": [1, 4], "coverage": [1, 0.25]}
 
 
 def test_explicit_segments_stand_in_for_the_schedule() -> None:
     [point] = plan(seq="8k", segments="2k,8k", dilations="1,2").points
     assert point.case.options["schedule"] is None
-    assert point.details == {"segments": [2048, 8192], "dilations": [1, 2]}
+    assert point.details == {"segments": [2048, 8192], "dilations": [1, 2], "coverage": [1, 0.5]}
     assert "segments=2048,8192" in point.key
 
 
@@ -119,7 +119,7 @@ def test_the_runtime_figure_keeps_a_thousand_million_tokens_in_every_batch() -> 
     assert {p.case.device for p in figure.points} == {"cuda"}
     assert figure.settings.min_iterations == figure.settings.max_iterations == 10
     last = figure.points[-1]
-    assert last.details == {"segments": [2048, 2**30], "dilations": [1, 2**19]}
+    assert last.details == {"segments": [2048, 2**30], "dilations": [1, 2**19], "coverage": [1, 2**-19]}
 
 
 def test_the_ci_profile_has_6_points_of_0_2_to_60_ms_on_2_cores() -> None:

@@ -10,7 +10,7 @@ from longbench_cli.sweep import hardware as hardware_module
 from longbench_cli.sweep.hardware import Hardware, free_bytes, hardware_of, load_hardware, usable_cores
 from longbench_cli.sweep.options import resolve
 from longbench_cli.sweep.plan import PlannedPoint, make_plan
-from longbench_cli.sweep.predict import WORKING_SHARE, prune_reason
+from longbench_cli.sweep.predict import WORKING_SHARE, execution_of, prune_reason
 from longbench_cli.sweep.settings import Settings
 from longbench_cli.sweep.units import format_bytes, format_flops, format_seconds
 
@@ -153,3 +153,21 @@ def test_quantities_as_people_read_them() -> None:
     ]  # fmt: skip
     assert [format_bytes(b) for b in (512, 1536, 3 * 2**40)] == ["512 B", "1.5 KiB", "3 TiB"]
     assert format_flops(1.07e9) == "1.07 GFLOP"
+
+
+def test_only_what_does_not_fit_well_is_streamed_and_only_if_it_can_be() -> None:
+    dilated, vanilla = point(impl="dilated"), point(impl="vanilla")
+    roomy, tight = 4 * dilated.predicted_bytes, 4 * dilated.predicted_bytes - 4
+    assert execution_of(dilated, SETTINGS, roomy) == "resident"
+    assert execution_of(dilated, SETTINGS, tight) == "streamed"
+    assert execution_of(dilated, SETTINGS, None) == "resident"
+    assert execution_of(dilated, Settings(stream=True), roomy) == "streamed"
+    assert execution_of(vanilla, Settings(stream=True), 1) == "resident"
+
+
+def test_a_streamed_point_fits_any_memory_and_is_pruned_for_time_only_if_asked() -> None:
+    long = point(impl="dilated", seq="1b")
+    assert prune_reason(long, SETTINGS, 2**30, 1e6) is None
+    reason = prune_reason(long, Settings(max_point_time=100), 2**30, 1e6)
+    assert reason is not None
+    assert reason.endswith("> --max-point-time 100 s")

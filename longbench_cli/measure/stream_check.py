@@ -1,0 +1,120 @@
+"""Check a streamed result: sampled rows and keys are kept as they pass, and compared at the end.
+
+Every query has a gradient here, so dk and dv are checked at a few keys, each against all the queries
+that see it. The oracle regenerates exactly the keys it needs.
+"""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from torch import Tensor
+
+from attention_impls.oracle import Problem, Row, oracle_row, oracle_row_gradient, sample_rows
+from attention_impls.oracle_keys import CachedRows, Key, ReversiblePattern, oracle_key_gradient
+from attention_impls.streams import Event, Gradients, Outputs, SpanningGradients
+from longbench_cli.measure.inputs import Draw
+from longbench_cli.measure.tolerance import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, scaled_error
+from longbench_cli.measure.verify import GRADIENT_ROWS, OUTPUT_ROWS, Verdict, Wrong, as_verification, compare
+from longbench_cli.sweep.case import Case
+
+KEYS = 3
+
+
+class StreamCheck:
+    """Takes a stream's events with :meth:`take`; :meth:`verdict` then says whether they were right."""
+
+    def __init__(self, case: Case, pattern: ReversiblePattern, draw: Draw, seed: int) -> None:
+        self._case, self._pattern, self._draw = case, pattern, draw
+        self._rows = sample_rows(pattern, OUTPUT_ROWS, seed)
+        backward = case.pass_ != "fwd"
+        self._grad_rows = sample_rows(pattern, GRADIENT_ROWS, seed + 1) if backward else []
+        self._keys = _sample_keys(case, seed + 2) if backward else []
+        self._out: dict[Row, Tensor] = {}
+        self._dq: dict[Row, Tensor] = {}
+        self._dk: dict[Key, Tensor] = {}
+        self._dv: dict[Key, Tensor] = {}
+        self._bad_chunk: int | None = None
+
+    def take(self, event: Event) -> None:
+        """Keep what is sampled of one part of the result."""
+        if isinstance(event, Outputs):
+            if self._bad_chunk is None and not bool(torch.isfinite(event.out).all()):
+                self._bad_chunk = event.start
+            self._keep_rows(self._out, self._rows, event.start, event.out)
+        elif isinstance(event, Gradients):
+            self._keep_rows(self._dq, self._grad_rows, event.start, event.dq)
+            self._keep_keys(self._dk, event.start, event.dk)
+            self._keep_keys(self._dv, event.start, event.dv)
+        elif isinstance(event, SpanningGradients):
+            self._add_spanning(event)
+
+    def verdict(self) -> Verdict:
+        """Compare all that was kept with the oracle."""
+        sampled = len(self._rows) + len(self._grad_rows) + len(self._keys)
+        tolerance = (GRADIENT_TOLERANCE if self._keys else OUTPUT_TOLERANCE)[self._case.dtype]
+        try:
+            worst = self._compare()
+        except Wrong as wrong:
+            return Verdict(as_verification("failed", sampled, wrong.error, tolerance), str(wrong))
+        return Verdict(as_verification("passed", sampled, worst, tolerance), None)
+
+    def _keep_rows(self, kept: dict[Row, Tensor], rows: list[Row], start: int, x: Tensor) -> None:
+        for row in rows:
+            if start <= row.query < start + x.shape[1]:
+                kept[row] = x[row.batch, row.query - start, row.head].detach().cpu().double()
+
+    def _keep_keys(self, kept: dict[Key, Tensor], start: int, x: Tensor) -> None:
+        for key in self._keys:
+            if start <= key.position < start + x.shape[1]:
+                kept[key] = x[key.batch, key.position - start, key.kv_head].detach().cpu().double()
+
+    def _add_spanning(self, event: SpanningGradients) -> None:
+        for row in self._grad_rows:
+            if row.head == event.head and row.query in event.positions:
+                self._dq[row] += event.dq[row.batch, event.positions.index(row.query)].cpu().double()
+        for key in self._keys:
+            if key.kv_head == event.head // self._case.shape.group_size and key.position in event.positions:
+                at = event.positions.index(key.position)
+                self._dk[key] += event.dk[key.batch, at].cpu().double()
+                self._dv[key] += event.dv[key.batch, at].cpu().double()
+
+    def _compare(self) -> float:
+        dtype = self._case.dtype
+        q, k, v = (CachedRows(self._draw.row_source(name)) for name in ("q", "k", "v"))
+        problem = Problem(self._pattern, q, k, v, self._case.head_dim**-0.5)
+        worst = 0.0
+        for row in self._rows:
+            expected = oracle_row(problem, row)[0]
+            error = float(scaled_error(self._out[row][None], expected[None]))
+            if error > OUTPUT_TOLERANCE[dtype]:
+                limit = OUTPUT_TOLERANCE[dtype]
+                raise Wrong(f"output: differs from the float64 oracle at {row}: error {error:.3g} > {limit:g}", error)
+            worst = max(worst, error)
+        if self._bad_chunk is not None:
+            raise Wrong(f"output: not every row of the chunk at {self._bad_chunk} is finite", float("inf"))
+        return max(worst, self._compare_gradients(problem)) if self._keys else worst
+
+    def _compare_gradients(self, problem: Problem) -> float:
+        worst, limit = 0.0, GRADIENT_TOLERANCE[self._case.dtype]
+        grad_out = CachedRows(self._draw.row_source("grad_out"))
+        for row in self._grad_rows:
+            grad = grad_out.rows(row.batch, row.head, range(row.query, row.query + 1))[0]
+            dq, _ = oracle_row_gradient(problem, row, grad)
+            worst = max(worst, compare("dq", str(row), self._dq[row], dq, limit))
+        for key in self._keys:
+            dk, dv = oracle_key_gradient(problem, self._pattern, grad_out, key)
+            worst = max(worst, compare("dk", str(key), self._dk[key], dk, limit))
+            worst = max(worst, compare("dv", str(key), self._dv[key], dv, limit))
+        return worst
+
+
+def _sample_keys(case: Case, seed: int) -> list[Key]:
+    """The first token, which most branches of head 0 hold, and random others."""
+    draw = random.Random(seed)
+    others = [
+        Key(draw.randrange(case.batch), draw.randrange(case.kv_heads), draw.randrange(case.seq_len))
+        for _ in range(KEYS - 1)
+    ]
+    return [Key(0, 0, 0), *others]

@@ -1,0 +1,98 @@
+"""Measure one case as a stream: inputs come chunk by chunk, results are checked as they pass.
+
+One pass over the stream is one iteration. What it spends on making inputs is taken apart, and so is the
+forward that a streamed backward has to repeat; only the pass asked for is its latency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attention_impls.streams import Event, Gradients, Outputs, SpanningGradients, Stream
+from longbench_cli.measure.inputs import Draw
+from longbench_cli.sweep.case import Case
+
+Progress = Callable[[int, int, float], None]
+"""Called after each chunk: (chunks done, chunks in all, seconds so far)."""
+
+
+@dataclass(slots=True)
+class PassTimes:
+    """Nanoseconds of one pass over the stream, by what they were spent on."""
+
+    forward: int = 0
+    backward: int = 0
+    generation: int = 0
+
+    def of(self, pass_: str) -> int:
+        """What the case's pass took."""
+        return {"fwd": self.forward, "bwd": self.backward, "fwd+bwd": self.forward + self.backward}[pass_]
+
+    def recomputed(self, pass_: str) -> int:
+        """Forward work that is no part of the pass."""
+        return self.forward if pass_ == "bwd" else 0
+
+
+class TimedSource:
+    """A draw that adds up the time spent on making its chunks."""
+
+    def __init__(self, draw: Draw, device: str, now_ns: Callable[[], int]) -> None:
+        self.spent_ns = 0
+        self._draw, self._device, self._now_ns = draw, device, now_ns
+
+    def chunk(self, name: str, start: int, stop: int) -> Tensor:
+        return self._timed(lambda: self._draw.chunk(name, start, stop))
+
+    def strided(self, name: str, head: int, positions: range) -> Tensor:
+        return self._timed(lambda: self._draw.strided(name, head, positions))
+
+    def _timed(self, make: Callable[[], Tensor]) -> Tensor:
+        settle(self._device)
+        begin = self._now_ns()
+        made = make()
+        settle(self._device)
+        self.spent_ns += self._now_ns() - begin
+        return made
+
+
+def settle(device: str) -> None:
+    """Wait for the device, so that the clock tells what has been done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def run_pass(
+    case: Case,
+    stream: Stream,
+    draw: Draw,
+    sink: Callable[[Event], None],
+    progress: Progress,
+    now_ns: Callable[[], int],
+) -> PassTimes:
+    """Run the case's pass over the whole stream; every event goes to ``sink``, whose time is not counted."""
+    source = TimedSource(draw, case.device, now_ns)
+    events: Iterator[Event] = stream.forward(source) if case.pass_ == "fwd" else stream.backward(source)
+    times = PassTimes()
+    last: type[Event] = Outputs if case.pass_ == "fwd" else Gradients
+    chunks, done, start = len(stream.chunks), 0, now_ns()
+    while True:
+        begin, made = now_ns(), source.spent_ns
+        event = next(events, None)
+        settle(case.device)
+        spent = now_ns() - begin - (source.spent_ns - made)
+        if event is None:
+            break
+        if isinstance(event, Gradients | SpanningGradients):
+            times.backward += spent
+        else:
+            times.forward += spent
+        sink(event)
+        if isinstance(event, last):
+            done += 1
+            progress(done, chunks, (now_ns() - start) / 1e9)
+    times.generation = source.spent_ns
+    return times

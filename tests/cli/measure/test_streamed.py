@@ -1,0 +1,142 @@
+"""A streamed point: verified, timed and accounted for like a resident one."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from worker_process import work
+
+from attention_impls.dilated.pattern import DilatedPattern
+from attention_impls.dilated.schedule import Schedule
+from attention_impls.dilated.streaming import DilatedStream
+from attention_impls.kernels.math import MATH
+from attention_impls.streams import Event, Gradients, Outputs
+from longbench_cli.measure.inputs import InputSource
+from longbench_cli.measure.stream_check import StreamCheck
+from longbench_cli.measure.streamed import run_pass
+from longbench_cli.sweep.case import Case
+
+OPTIONS = {"segments": [64, 512, 4096], "dilations": [1, 4, 16]}
+SCHEDULE = Schedule.of(OPTIONS["segments"], OPTIONS["dilations"])
+
+
+def case(**change: Any) -> Case:
+    values: dict[str, Any] = {
+        "impl": "dilated", "backend": "math", "pass": "bwd", "seq_len": 3000, "batch": 1, "heads": 4, "kv_heads": 2,
+        "head_dim": 8, "dtype": "float32", "causal": False, "world_size": 1, "device": "cpu", "options": OPTIONS,
+    }  # fmt: skip
+    return Case.model_validate(values | change)
+
+
+@pytest.mark.parametrize("pass_", ["fwd", "bwd", "fwd+bwd"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_worker_streams_verifies_and_tells_generation_apart(pass_: str, causal: bool) -> None:
+    result, _ = work(
+        "streamed", {"chunk": 1024}, impl="dilated", seq_len=3000, causal=causal, options=OPTIONS, **{"pass": pass_}
+    )
+    assert (result or {}).get("status") == "ok", result
+    assert result is not None
+    assert result["execution"] == "streamed"
+    assert result["verification"]["status"] == "passed"
+    assert result["verification"]["max_error"] > 0
+    streaming = result["streaming"]
+    assert (streaming["chunk"], streaming["chunks"]) == (1024, 3)
+    assert streaming["generation_ns"] > 0
+    assert (streaming["recompute_ns"] > 0) == (pass_ == "bwd")
+
+
+def test_what_cannot_be_streamed_says_so() -> None:
+    result, _ = work("streamed", impl="vanilla")
+    assert result == {"type": "result", "status": "unsupported", "reason": "vanilla cannot be streamed"}
+
+
+def events_of(the_case: Case, spoil: Any = None, seed: int = 0) -> StreamCheck:
+    draw = InputSource(the_case, seed).draw()
+    pattern = DilatedPattern(the_case.shape, SCHEDULE)
+    check = StreamCheck(the_case, pattern, draw, seed)
+    stream = DilatedStream(the_case.shape, SCHEDULE, "paper", MATH, chunk_limit=1024, row_limit=10**6)
+
+    def take(event: Event) -> None:
+        if spoil is not None:
+            spoil(event)
+        check.take(event)
+
+    run_pass(the_case, stream, draw, take, lambda *_: None, itertools.count(step=1).__next__)
+    return check
+
+
+def test_a_right_stream_passes() -> None:
+    verdict = events_of(case()).verdict()
+    assert verdict.reason is None
+    assert verdict.verification.max_error is not None
+    assert verdict.verification.max_error < 1e-4
+
+
+def outputs(event: Event) -> None:
+    if isinstance(event, Outputs):
+        event.out.mul_(1.01)
+
+
+def one_unwritten_row(event: Event) -> None:
+    if isinstance(event, Outputs) and event.start == 1024:
+        event.out[0, 777, 2] = float("nan")
+
+
+def key_gradients(event: Event) -> None:
+    if isinstance(event, Gradients):
+        event.dk.mul_(1.01)
+
+
+def query_gradients(event: Event) -> None:
+    if isinstance(event, Gradients):
+        event.dq.neg_()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (outputs, "output: differs"),
+        (one_unwritten_row, "output: (differs|not every row of the chunk at 1024)"),
+        (key_gradients, "dk: differs from the float64 oracle at batch 0, key head"),
+        (query_gradients, "dq: differs"),
+    ],
+)
+def test_a_wrong_stream_is_found(spoil: Any, says: str) -> None:
+    import re
+
+    reason = events_of(case(), spoil).verdict().reason
+    assert reason is not None
+    assert re.match(says, reason), reason
+
+
+def test_generation_and_checking_are_not_counted_as_attention() -> None:
+    """A clock that only making inputs and checking results moves: attention took no time."""
+    now = [0]
+
+    class SlowDraw:
+        def __init__(self, draw: Any) -> None:
+            self.draw = draw
+
+        def chunk(self, name: str, start: int, stop: int) -> torch.Tensor:
+            now[0] += 1000
+            return self.draw.chunk(name, start, stop)
+
+        def strided(self, name: str, head: int, positions: range) -> torch.Tensor:
+            now[0] += 10
+            return self.draw.strided(name, head, positions)
+
+    the_case = case()
+    stream = DilatedStream(the_case.shape, SCHEDULE, "paper", MATH, chunk_limit=1024, row_limit=10**6)
+    seen: list[tuple[int, int]] = []
+
+    def sink(_event: Event) -> None:
+        now[0] += 7
+
+    draw: Any = SlowDraw(InputSource(the_case, 0).draw())
+    times = run_pass(the_case, stream, draw, sink, lambda done, of, _s: seen.append((done, of)), lambda: now[0])
+    assert (times.forward, times.backward) == (0, 0)
+    assert times.generation >= 12 * 1000
+    assert seen == [(1, 3), (2, 3), (3, 3)]
