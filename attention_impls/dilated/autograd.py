@@ -7,25 +7,48 @@ the mixing weights included. So q, k, v, out and lse are all that is saved.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attention_impls.dilated.merge import add_piece, merge_piece
+from attention_impls.dilated import views
+from attention_impls.dilated.merge import add_piece, merge_piece, place_lse, place_piece
 from attention_impls.dilated.schedule import Schedule
-from attention_impls.dilated.views import Piece, branch_pieces, gather_lse, gather_tokens
+from attention_impls.dilated.views import Gatherer, Piece, branch_pieces, gather_lse
 from attention_impls.kernels.base import Backend
 
+COPIED_SHARE = 16
+"""Where rows are copied, rows at once: one part in this many of all rows. The copies of q, k and v and the piece's
+result then take a quarter of the output, and stay in cache from the copy to the mixing."""
 
-def _pieces(q: Tensor, schedule: Schedule, offsets: str) -> list[Piece]:
-    """All pieces, undilated branches first: they touch every row, so they start the accumulators."""
-    branches = sorted(schedule.branches, key=lambda branch: branch[1])
-    return [piece for w, r in branches for piece in branch_pieces(q.shape[1], w, r, q.shape[2], offsets)]
+VIEWED_SHARE = 3
+"""Where they are viewed, a piece takes its result alone: at most a third of the output."""
+
+LEAST_ROWS = 1 << 14
+"""Fewer rows than this are not worth a launch of their own."""
 
 
-def _covers_all(piece: Piece, x: Tensor) -> bool:
-    return piece.dilation == 1 and piece.segments * piece.length == x.shape[1]
+def _pieces(x: Tensor, schedule: Schedule, offsets: str) -> Iterator[tuple[Piece, bool]]:
+    """Pieces as they are launched, and whether each is the first that its rows are in.
+
+    Undilated branches come first: they hold every row, so the first of them needs nothing to mix with.
+    """
+    _, seq, heads, _ = x.shape
+    copied = views.copies_rows(x)
+    share = COPIED_SHARE if copied else VIEWED_SHARE
+    rows = max(LEAST_ROWS, seq * heads // share)
+    for number, (w, r) in enumerate(sorted(schedule.branches, key=lambda branch: branch[1])):
+        fresh = number == 0 and r == 1
+        for piece in branch_pieces(seq, w, r, heads, offsets):
+            if copied:
+                yield from ((part, fresh) for part in piece.slices(rows))
+            elif fresh:
+                yield piece, fresh  # its result is the output itself
+            else:  # one run of heads is one strided view: the kernel reads it in place
+                for run in piece.by_run():
+                    yield from ((part, fresh) for part in run.slices(rows))
 
 
 def dilated_forward(
@@ -34,32 +57,90 @@ def dilated_forward(
     """out (batch, seq, heads, d) and lse (batch, heads, seq) of the mixed branches."""
     batch, seq, heads, _ = q.shape
     out: Tensor | None = None
-    lse: Tensor | None = None
-    for piece in _pieces(q, schedule, offsets):
-        piece_q, piece_k, piece_v = (gather_tokens(x, piece) for x in (q, k, v))
+    lse = _empty_lse(q, batch, heads, seq)
+    gather = Gatherer()
+    for piece, fresh in _pieces(q, schedule, offsets):
+        piece_q, piece_k, piece_v = (gather.tokens(name, x, piece) for name, x in (("q", q), ("k", k), ("v", v)))
         piece_out, piece_lse = backend.forward(piece_q, piece_k, piece_v, causal, scale)
-        if out is None or lse is None:
-            if _covers_all(piece, q):
-                out = piece_out.reshape(q.shape)
-                lse = piece_lse.unflatten(0, (batch, piece.segments)).transpose(1, 2).reshape(batch, heads, seq)
-                continue
-            out = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
-            lse = torch.full((batch, heads, seq), float("-inf"), dtype=piece_lse.dtype, device=q.device)
-        merge_piece(out, lse, piece, piece_out, piece_lse)
-    if out is None or lse is None:  # no head of any branch has a member: every offset lies past the end
-        wide = torch.float64 if q.dtype == torch.float64 else torch.float32
-        out = torch.zeros_like(q)
-        lse = torch.full((batch, heads, seq), float("-inf"), dtype=wide, device=q.device)
-    return out, lse
+        out = _begin(out, q, piece_out, piece, fresh=fresh)
+        if fresh:
+            place_piece(out, piece, piece_out)
+            place_lse(lse, piece, piece_lse)
+        else:
+            merge_piece(out, lse, piece, piece_out, piece_lse)
+    return torch.zeros(q.shape, dtype=q.dtype, device=q.device) if out is None else out, lse
 
 
-def _accumulate(grad: Tensor | None, like: Tensor, piece: Piece, part: Tensor) -> Tensor:
-    if grad is None:
-        if _covers_all(piece, like):
-            return part.reshape(like.shape)
-        grad = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
-    add_piece(grad, piece, part)
-    return grad
+def _empty_lse(q: Tensor, batch: int, heads: int, seq: int) -> Tensor:
+    """Minus infinity: no key has been seen."""
+    wide = torch.float64 if q.dtype == torch.float64 else torch.float32
+    return torch.full((batch, heads, seq), float("-inf"), dtype=wide, device=q.device)
+
+
+def _begin(whole: Tensor | None, like: Tensor, part: Tensor, piece: Piece, *, fresh: bool) -> Tensor:
+    """The accumulator, made by the first piece: its own result where that is all there is to it."""
+    if whole is not None:
+        return whole
+    if fresh and piece.segments * piece.length == like.shape[1] and part.is_contiguous():
+        return part.view(like.shape)
+    make = torch.empty if fresh else torch.zeros
+    return make(like.shape, dtype=like.dtype, device=like.device)
+
+
+def dilated_backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    schedule: Schedule,
+    offsets: str,
+    mixing_gradient: str,
+    causal: bool,
+    scale: float,
+    backend: Backend,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dq, dk and dv, given the merged out and lse; those of branches beyond ``schedule`` may be in them."""
+    grads: list[Tensor | None] = [None, None, None]
+    gather = Gatherer()
+    for piece, fresh in _pieces(q, schedule, offsets):
+        parts = _attend_backward(grad_out, q, k, v, out, lse, piece, gather, mixing_gradient, causal, scale, backend)
+        for i, (part, like) in enumerate(zip(parts, (q, k, v), strict=True)):
+            whole = grads[i] = _begin(grads[i], like, part, piece, fresh=fresh)
+            if fresh:
+                place_piece(whole, piece, part)
+            else:
+                add_piece(whole, piece, part)
+    dq, dk, dv = (torch.zeros_like(x) if g is None else g for x, g in zip((q, k, v), grads, strict=True))
+    return dq, dk, dv
+
+
+def _attend_backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    piece: Piece,
+    gather: Gatherer,
+    mixing_gradient: str,
+    causal: bool,
+    scale: float,
+    backend: Backend,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A piece's share of dq, dk and dv."""
+    named = (("q", q), ("k", k), ("v", v), ("grad_out", grad_out))
+    piece_q, piece_k, piece_v, grad = (gather.tokens(name, x, piece) for name, x in named)
+    merged_lse = gather_lse(lse, piece)
+    if mixing_gradient == "exact":
+        piece_out, piece_lse = gather.tokens("out", out, piece), merged_lse
+    else:  # the weights count as constants: each branch is its own softmax, scaled by its weight
+        piece_out, piece_lse = backend.forward(piece_q, piece_k, piece_v, causal, scale)
+        weight = torch.exp(piece_lse - merged_lse).to(grad.dtype)
+        grad = grad * weight.transpose(1, 2).unsqueeze(-1)
+    return backend.backward(grad, piece_q, piece_k, piece_v, piece_out, piece_lse, causal, scale)
 
 
 class DilatedAttention(torch.autograd.Function):
@@ -86,26 +167,5 @@ class DilatedAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        q, k, v, out, lse = ctx.saved_tensors
-        schedule, offsets, mixing_gradient, causal, scale, backend = ctx.call
-        grad_out = grads[0]
-        dq: Tensor | None = None
-        dk: Tensor | None = None
-        dv: Tensor | None = None
-        for piece in _pieces(q, schedule, offsets):
-            rows = [gather_tokens(x, piece) for x in (q, k, v)]
-            grad = gather_tokens(grad_out, piece)
-            merged_lse = gather_lse(lse, piece)
-            if mixing_gradient == "exact":
-                piece_out, piece_lse = gather_tokens(out, piece), merged_lse
-            else:  # the weights count as constants: each branch is its own softmax, scaled by its weight
-                piece_out, piece_lse = backend.forward(*rows, causal, scale)
-                weight = torch.exp(piece_lse - merged_lse).to(grad.dtype)
-                grad = grad * weight.transpose(1, 2).unsqueeze(-1)
-            parts = backend.backward(grad, *rows, piece_out, piece_lse, causal, scale)
-            dq = _accumulate(dq, q, piece, parts[0])
-            dk = _accumulate(dk, k, piece, parts[1])
-            dv = _accumulate(dv, v, piece, parts[2])
-        zero = torch.zeros_like
-        dq, dk, dv = (zero(x) if g is None else g for x, g in ((q, dq), (k, dk), (v, dv)))
+        dq, dk, dv = dilated_backward(grads[0], *ctx.saved_tensors, *ctx.call)
         return dq, dk, dv, None, None, None, None, None, None

@@ -8,14 +8,19 @@ add up and a run is one strided view of the (batch, seq, heads, head_dim) tensor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor
 
 from attention_impls.dilated.pattern import head_offset
+
+LEAST_COPIED_MEMBERS = 256
+"""A kernel reads each key once for every block of queries: with fewer members, too seldom to pay for a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,17 @@ class Piece:
     @property
     def heads(self) -> int:
         return sum(run.count for run in self.runs)
+
+    def slices(self, most_rows: int) -> Iterator[Piece]:
+        """This piece in runs of segments of at most ``most_rows`` (member, head) rows, one segment at least."""
+        step = max(1, most_rows // (self.members * self.heads))
+        for first in range(0, self.segments, step):
+            count = min(step, self.segments - first)
+            yield replace(self, start=self.start + first * self.length, segments=count)
+
+    def by_run(self) -> Iterator[Piece]:
+        """This piece a run of heads at a time: each is one strided view."""
+        return (replace(self, runs=(run,)) for run in self.runs)
 
 
 @lru_cache(maxsize=256)
@@ -103,22 +119,48 @@ def lse_view(lse: Tensor, piece: Piece, run: HeadRun) -> Tensor:
     )
 
 
-def gather_tokens(x: Tensor, piece: Piece) -> Tensor:
-    """The piece's members of x as kernel input: (batch * segments, members, piece heads, d).
+class Gatherer:
+    """Brings a piece's members together for a kernel, one piece after the other.
 
-    A view where x allows it, without dilation; otherwise a copy that holds each head's rows
-    together: strided rows cost a translation-buffer miss each, in the kernel once per block.
+    On CUDA a single run of heads is a view: a row is a whole cache line or more, wherever it lies. On a
+    CPU it is a copy that holds each head's rows together: strided rows cost translation-buffer misses,
+    again for every block of queries. Copies go to the same memory each time, because fresh memory costs
+    a page fault every 4 KiB; so what was gathered under a name is gone at the next call with that name.
     """
-    if piece.dilation == 1:
-        view = token_view(x, piece, piece.runs[0])
-        return view.flatten(0, 1)
-    batch, head_dim = x.shape[0], x.shape[3]
-    rows = torch.empty((batch, piece.segments, piece.heads, piece.members, head_dim), dtype=x.dtype, device=x.device)
-    done = 0
-    for run in piece.runs:
-        rows[:, :, done : done + run.count].copy_(token_view(x, piece, run).transpose(2, 3))
-        done += run.count
-    return rows.flatten(0, 1).transpose(1, 2)
+
+    def __init__(self) -> None:
+        self._memory: dict[str, Tensor] = {}
+
+    def tokens(self, name: str, x: Tensor, piece: Piece) -> Tensor:
+        """The piece's members of x as kernel input: (batch * segments, members, piece heads, d)."""
+        if len(piece.runs) == 1 and not (copies_rows(x) and _copy_pays(x, piece)):
+            return token_view(x, piece, piece.runs[0]).flatten(0, 1)
+        shape = (x.shape[0], piece.segments, piece.heads, piece.members, x.shape[3])
+        rows = self._rows(name, x, shape)
+        done = 0
+        for run in piece.runs:
+            rows[:, :, done : done + run.count].copy_(token_view(x, piece, run).transpose(2, 3))
+            done += run.count
+        return rows.flatten(0, 1).transpose(1, 2)
+
+    def _rows(self, name: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        count = prod(shape)
+        memory = self._memory.get(name)
+        if memory is None or memory.numel() < count:
+            memory = None
+            self._memory.pop(name, None)  # the two must not live side by side
+            self._memory[name] = memory = torch.empty(count, dtype=x.dtype, device=x.device)
+        return memory[:count].view(shape)
+
+
+def copies_rows(x: Tensor) -> bool:
+    """Whether kernels on this tensor's device are better served by copies than by strided views."""
+    return x.device.type == "cpu"
+
+
+def _copy_pays(x: Tensor, piece: Piece) -> bool:
+    """Whether rows lie apart, and are read often enough to be worth moving together."""
+    return piece.dilation * x.stride(1) != x.shape[3] and piece.members >= LEAST_COPIED_MEMBERS
 
 
 def gather_lse(lse: Tensor, piece: Piece) -> Tensor:

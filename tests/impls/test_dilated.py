@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multiset import dense_attention, multiplicity
 
 from attention_impls import dilated_attention, vanilla_attention
+from attention_impls.dilated import autograd, views
 from attention_impls.dilated.pattern import DilatedPattern
 from attention_impls.dilated.schedule import Schedule
 from attention_impls.shape import AttentionShape
@@ -65,6 +66,36 @@ def test_output_lse_and_gradients_are_those_of_one_softmax_over_the_multiset(p: 
         torch.autograd.grad(out, (q, k, v), grad), torch.autograd.grad(expected, (q, k, v), grad), strict=True
     ):
         torch.testing.assert_close(actual, reference, rtol=0, atol=EXACT)
+
+
+@pytest.fixture
+def views_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strided views instead of copies, one run of heads at a time, in slices as small as they get."""
+    monkeypatch.setattr(views, "copies_rows", lambda _x: False)
+    monkeypatch.setattr(autograd, "LEAST_ROWS", 1)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(problems())
+def test_the_path_without_copies_is_exact_too(views_as_on_cuda: None, p: dict) -> None:
+    q, k, v = drawn(p)
+    expected = dense_attention(q, k, v, multiplicity(pattern_of(p)), p["d"] ** -0.5)
+    out = run(p, q, k, v)
+    torch.testing.assert_close(out, expected, rtol=0, atol=EXACT)
+    grad = torch.randn_like(out)
+    for actual, reference in zip(
+        torch.autograd.grad(out, (q, k, v), grad), torch.autograd.grad(expected, (q, k, v), grad), strict=True
+    ):
+        torch.testing.assert_close(actual, reference, rtol=0, atol=EXACT)
+
+
+def test_slices_are_launched_apart_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = (torch.randn(2, 96, 4, 8, dtype=torch.float64) for _ in range(3))
+    whole = dilated_attention(q, k, v, segments=[8, 32], dilations=[1, 3])
+    monkeypatch.setattr(autograd, "LEAST_ROWS", 1)
+    monkeypatch.setattr(views, "LEAST_COPIED_MEMBERS", 1)
+    sliced = dilated_attention(q, k, v, segments=[8, 32], dilations=[1, 3])
+    torch.testing.assert_close(sliced, whole, rtol=0, atol=EXACT)
 
 
 @settings(max_examples=100, deadline=None)
