@@ -68,6 +68,7 @@ def dilated_forward(
             place_lse(lse, piece, piece_lse)
         else:
             merge_piece(out, lse, piece, piece_out, piece_lse)
+        del piece_out, piece_lse  # not to be held while the next piece's are made
     return torch.zeros(q.shape, dtype=q.dtype, device=q.device) if out is None else out, lse
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from worker_process import work
 
+from attention_impls.dilated.autograd import LEAST_ROWS
+
 
 @pytest.mark.parametrize(
     "change",
@@ -90,3 +92,14 @@ def test_an_exception_ends_the_worker_with_its_traceback_and_no_result() -> None
     assert result is None
     assert done.returncode == 1
     assert b"ZeroDivisionError: a bug of its own" in done.stderr
+
+
+@pytest.mark.parametrize("impl", ["vanilla", "dilated"])
+def test_peak_memory_holds_the_inputs_and_the_output_and_not_much_more(impl: str) -> None:
+    result, _ = work(impl=impl, seq_len=8192, head_dim=64, options={})
+    assert result is not None
+    memory = result["memory"]
+    assert memory["input_bytes"] == 3 * 8192 * 4 * 64 * 4
+    copies = 4 * LEAST_ROWS * 64 * 4 if impl == "dilated" else 0  # q, k, v and the result of a slice
+    needed = memory["input_bytes"] * 4 / 3 + copies
+    assert memory["input_bytes"] * 4 / 3 <= memory["peak_bytes"] <= 1.3 * needed
