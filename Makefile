@@ -9,12 +9,13 @@ STAMP := $(VENV)/.installed
 READY := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(STAMP))
 LONGBENCH := $(PYTHON) -m longbench_cli
 
-.PHONY: help demo test lint gpu gpu-present clean
+.PHONY: help demo test lint bench gpu gpu-present clean
 
 help:
 	@echo "make demo   measure this machine (profile quick), write the run file and its HTML report"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff, mypy --strict, import-linter"
+	@echo "make bench  the benchmarks that fit this machine, as one table; TORCHSCALE=PATH compares with a checkout"
 	@echo "make gpu    GPU tests, CUDA benchmarks and a short sweep; everything under OUT=$(OUT)"
 	@echo "make clean  remove $(VENV), caches and build outputs (not $(RUNS) or $(OUT))"
 
@@ -38,6 +39,9 @@ lint: $(READY)
 	$(PYTHON) -m mypy
 	$(PYTHON) -c "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_logo=True))"
 
+bench: $(READY)
+	$(PYTHON) -m benchmarks.run $(if $(TORCHSCALE),--torchscale $(TORCHSCALE))
+
 gpu:
 	@if nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then \
 		$(MAKE) --no-print-directory gpu-present; \
@@ -52,6 +56,7 @@ gpu-present: $(READY)
 	$(LONGBENCH) doctor > $(OUT)/doctor.txt
 	@cat $(OUT)/doctor.txt
 	$(PYTHON) -m pytest tests/gpu --junitxml=$(OUT)/tests.xml
+	$(PYTHON) -m benchmarks.run --device cuda --out $(OUT) $(if $(TORCHSCALE),--torchscale $(TORCHSCALE))
 	status=0; $(LONGBENCH) run $(GPU_SWEEP) -o $(GPU_RUN).jsonl || status=$$?; \
 	$(LONGBENCH) report $(GPU_RUN).jsonl -o $(GPU_RUN).html && exit $$status
 

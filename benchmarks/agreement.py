@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import psutil
 import torch
 from torch.utils.benchmark import Timer
 
+from benchmarks.table import Row, print_rows
 from longbench_cli.measure.clock import now_ns, timer_for
+from longbench_cli.measure.inputs import Inputs, InputSource
 from longbench_cli.measure.passes import iteration, work_of
 from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.point import configure_threads
 from longbench_cli.measure.sampling import Trial, sample, summarise, warm_up
-from longbench_cli.measure.subject import Attention, Inputs, InputSource, bind
+from longbench_cli.measure.subject import Attention, bind
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
 
 GOAL = 0.03
+ROUNDS = 20
 LENGTHS = (512, 2048, 4096)
 TURN_SECONDS = 0.1
 SETTINGS = Settings(max_time=TURN_SECONDS, precision=1e-9, min_iterations=1)
@@ -58,10 +62,10 @@ def compare(case: Case, rounds: int) -> Sides:
     """Alternate ``rounds`` times on inputs drawn anew for each round; who goes first alternates too."""
     attention = bind(case, case.backend)
     source, sides = InputSource(case, SETTINGS.seed), Sides()
-    warm_up(Trial(iteration(case, attention, source.draw(), timer_for(case.device))), now_ns, 10**9)
+    warm_up(Trial(iteration(case, attention, source.draw().inputs(), timer_for(case.device))), now_ns, 10**9)
     turns = [(sides.longbench, longbench_turn), (sides.timer, timer_turn)]
     for _ in range(rounds):
-        inputs = source.draw()
+        inputs = source.draw().inputs()
         for times, turn in turns:
             times.extend(turn(case, attention, inputs))
         turns.reverse()
@@ -88,19 +92,25 @@ def vanilla(seq_len: int) -> Case:
     return case.model_copy(update={"backend": pick_backend(case, timer_for("cpu"), SETTINGS.seed)})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="turns of each side (default 20)")
-    rounds = parser.parse_args().rounds
+def rows(rounds: int = ROUNDS) -> Iterator[Row]:
+    """A row a length: the ratio of the two medians."""
     configure_threads(SETTINGS, psutil.cpu_count(logical=False))
-    print(f"vanilla forward, 8 heads of 64, bf16, cpu, {torch.get_num_threads()} threads, {rounds} turns each")
-    print(f"{'N':>6} {'longbench ms':>13} {'Timer ms':>10} {'ratio':>7} {'iterations':>15}  within {GOAL:.0%}")
     for seq_len in LENGTHS:
         sides = compare(vanilla(seq_len), rounds)
         ours, theirs = sides.medians
-        counts = f"{len(sides.longbench)} and {len(sides.timer)}"
-        verdict = "yes" if abs(ours / theirs - 1) <= GOAL else "no"
-        print(f"{seq_len:>6} {ours / 1e6:>13.3f} {theirs / 1e6:>10.3f} {ours / theirs:>7.3f} {counts:>15}  {verdict}")
+        yield Row(
+            f"longbench / torch.utils.benchmark, vanilla fwd, N = {seq_len}",
+            f"{ours / theirs:.3f}",
+            f"1 +- {GOAL}",
+            abs(ours / theirs - 1) <= GOAL,
+            f"{ours / 1e6:.3f} and {theirs / 1e6:.3f} ms; {len(sides.longbench)} and {len(sides.timer)} iterations",
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"turns of each side (default {ROUNDS})")
+    print_rows(rows(parser.parse_args().rounds))
 
 
 if __name__ == "__main__":
