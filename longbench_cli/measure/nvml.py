@@ -53,9 +53,16 @@ class NvmlPeak:
             self._sample()
 
     def _watch(self) -> None:
-        while not self._stop.wait(_PERIOD_S):
+        while self._nvml is not None and not self._stop.wait(_PERIOD_S):
             self._sample()
 
     def _sample(self) -> None:
-        used = int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
+        """Look once. A device that stops answering has no peak: what was seen so far may not hold it."""
+        if self._nvml is None:
+            return
+        try:
+            used = int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
+        except self._nvml.NVMLError:
+            self._nvml = self.peak_bytes = None
+            return
         self.peak_bytes = max(self.peak_bytes or 0, used)
