@@ -125,8 +125,7 @@ class DilatedStream:
             widest = min(self.plan.spanning.branches, key=lambda branch: branch[1])
             raise Unsupported(
                 f"streaming in chunks of {self.plan.chunk} tokens keeps {kept} rows of branches that span chunks, "
-                f"more than {row_limit}: raise the dilation rate of w={widest[0]} r={widest[1]}, "
-                f"{'lower the batch, ' if shape.batch > 1 else ''}or free memory"
+                f"more than {row_limit}: raise the dilation rate of w={widest[0]} r={widest[1]}, or free memory"
             )
 
     @property

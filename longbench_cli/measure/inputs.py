@@ -72,10 +72,17 @@ class _Half:
 class Draw:
     """One draw of a case's inputs: any part of it, at any time, always with the same bits."""
 
-    def __init__(self, case: Case, halves: dict[str, tuple[_Half, _Half]], layout: torch.Generator) -> None:
+    def __init__(
+        self, case: Case, halves: dict[str, tuple[_Half, _Half]], layout: torch.Generator, first: int = 0
+    ) -> None:
         self._case = case
         self._halves = halves
         self._layout = layout
+        self._first = first
+
+    def sequences(self, first: int, count: int) -> Draw:
+        """``count`` sequences of the batch from ``first``, as a draw of a batch of that size."""
+        return Draw(self._case.model_copy(update={"batch": count}), self._halves, self._layout, self._first + first)
 
     def chunk(self, name: str, start: int, stop: int) -> Tensor:
         """Tokens start..stop-1 of all heads: (batch, stop - start, heads, head_dim), freshly allocated."""
@@ -85,7 +92,7 @@ class Draw:
         for batch in range(case.batch) if (start, stop) != (0, case.seq_len) else [None]:
             # A whole sequence is one run of positions through the batch.
             rows = out.flatten(0, 1) if batch is None else out[batch]
-            begin = start if batch is None else batch * case.seq_len + start
+            begin = (self._first + (batch or 0)) * case.seq_len + start
             for head in range(len(first.begins)):
                 for where, values in first.slices(head, begin, len(rows)):
                     rows[where, head] = values
@@ -114,7 +121,7 @@ class Draw:
 
     def _pick(self, name: str, batch: int, head: int, positions: range) -> Tensor:
         at = torch.arange(positions.start, positions.stop, positions.step, device=self._case.device)
-        at += batch * self._case.seq_len
+        at += (self._first + batch) * self._case.seq_len
         first, second = self._halves[name]
         return first.pick(head, at) + second.pick(head, at)
 

@@ -37,18 +37,18 @@ class StreamCheck:
         self._dv: dict[Key, Tensor] = {}
         self._bad_chunk: int | None = None
 
-    def take(self, event: Event) -> None:
-        """Keep what is sampled of one part of the result."""
+    def take(self, first: int, event: Event) -> None:
+        """Keep what is sampled of one part of the result, whose sequences begin with number ``first``."""
         if isinstance(event, Outputs):
             if self._bad_chunk is None and not bool(torch.isfinite(event.out).all()):
                 self._bad_chunk = event.start
-            self._keep_rows(self._out, self._rows, event.start, event.out)
+            self._keep_rows(self._out, self._rows, first, event.start, event.out)
         elif isinstance(event, Gradients):
-            self._keep_rows(self._dq, self._grad_rows, event.start, event.dq)
-            self._keep_keys(self._dk, event.start, event.dk)
-            self._keep_keys(self._dv, event.start, event.dv)
+            self._keep_rows(self._dq, self._grad_rows, first, event.start, event.dq)
+            self._keep_keys(self._dk, first, event.start, event.dk)
+            self._keep_keys(self._dv, first, event.start, event.dv)
         elif isinstance(event, SpanningGradients):
-            self._add_spanning(event)
+            self._add_spanning(first, event)
 
     def verdict(self) -> Verdict:
         """Compare all that was kept with the oracle."""
@@ -60,25 +60,29 @@ class StreamCheck:
             return Verdict(as_verification("failed", sampled, wrong.error, tolerance), str(wrong))
         return Verdict(as_verification("passed", sampled, worst, tolerance), None)
 
-    def _keep_rows(self, kept: dict[Row, Tensor], rows: list[Row], start: int, x: Tensor) -> None:
+    def _keep_rows(self, kept: dict[Row, Tensor], rows: list[Row], first: int, start: int, x: Tensor) -> None:
         for row in rows:
-            if start <= row.query < start + x.shape[1]:
-                kept[row] = x[row.batch, row.query - start, row.head].detach().cpu().double()
+            batch, at = row.batch - first, row.query - start
+            if 0 <= batch < x.shape[0] and 0 <= at < x.shape[1]:
+                kept[row] = x[batch, at, row.head].detach().cpu().double()
 
-    def _keep_keys(self, kept: dict[Key, Tensor], start: int, x: Tensor) -> None:
+    def _keep_keys(self, kept: dict[Key, Tensor], first: int, start: int, x: Tensor) -> None:
         for key in self._keys:
-            if start <= key.position < start + x.shape[1]:
-                kept[key] = x[key.batch, key.position - start, key.kv_head].detach().cpu().double()
+            batch, at = key.batch - first, key.position - start
+            if 0 <= batch < x.shape[0] and 0 <= at < x.shape[1]:
+                kept[key] = x[batch, at, key.kv_head].detach().cpu().double()
 
-    def _add_spanning(self, event: SpanningGradients) -> None:
+    def _add_spanning(self, first: int, event: SpanningGradients) -> None:
+        here = range(first, first + len(event.dq))
         for row in self._grad_rows:
-            if row.head == event.head and row.query in event.positions:
-                self._dq[row] += event.dq[row.batch, event.positions.index(row.query)].cpu().double()
+            if row.batch in here and row.head == event.head and row.query in event.positions:
+                self._dq[row] += event.dq[row.batch - first, event.positions.index(row.query)].cpu().double()
+        kv_head = event.head // self._case.shape.group_size
         for key in self._keys:
-            if key.kv_head == event.head // self._case.shape.group_size and key.position in event.positions:
+            if key.batch in here and key.kv_head == kv_head and key.position in event.positions:
                 at = event.positions.index(key.position)
-                self._dk[key] += event.dk[key.batch, at].cpu().double()
-                self._dv[key] += event.dv[key.batch, at].cpu().double()
+                self._dk[key] += event.dk[key.batch - first, at].cpu().double()
+                self._dv[key] += event.dv[key.batch - first, at].cpu().double()
 
     def _compare(self) -> float:
         dtype = self._case.dtype

@@ -6,7 +6,7 @@ forward that a streamed backward has to repeat; only the pass asked for is its l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,15 @@ class PassTimes:
     def recomputed(self, pass_: str) -> int:
         """Forward work that is no part of the pass."""
         return self.forward if pass_ == "bwd" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Sequences ``first .. first + count - 1`` of the batch, streamed together."""
+
+    first: int
+    count: int
+    stream: Stream
 
 
 class TimedSource:
@@ -67,32 +76,44 @@ def settle(device: str) -> None:
 
 def run_pass(
     case: Case,
-    stream: Stream,
+    groups: Sequence[Group],
     draw: Draw,
-    sink: Callable[[Event], None],
+    sink: Callable[[int, Event], None],
     progress: Progress,
     now_ns: Callable[[], int],
 ) -> PassTimes:
-    """Run the case's pass over the whole stream; every event goes to ``sink``, whose time is not counted."""
-    source = TimedSource(draw, case.device, now_ns)
-    events: Iterator[Event] = stream.forward(source) if case.pass_ == "fwd" else stream.backward(source)
+    """Run the case's pass over all groups of sequences, one after another.
+
+    Every event goes to ``sink`` with the number of its first sequence; the time of that is not counted.
+    """
     times = PassTimes()
     last: type[Event] = Outputs if case.pass_ == "fwd" else Gradients
-    chunks, done, start = len(stream.chunks), 0, now_ns()
+    chunks, done, start = sum(len(group.stream.chunks) for group in groups), 0, now_ns()
+    for group in groups:
+        source = TimedSource(draw.sequences(group.first, group.count), case.device, now_ns)
+        for event in _timed_events(case, group.stream, source, times, now_ns):
+            sink(group.first, event)
+            if isinstance(event, last):
+                done += 1
+                progress(done, chunks, (now_ns() - start) / 1e9)
+        times.generation += source.spent_ns
+    return times
+
+
+def _timed_events(
+    case: Case, stream: Stream, source: TimedSource, times: PassTimes, now_ns: Callable[[], int]
+) -> Iterator[Event]:
+    """The stream's events, the time of each added to ``times``."""
+    events: Iterator[Event] = stream.forward(source) if case.pass_ == "fwd" else stream.backward(source)
     while True:
         begin, made = now_ns(), source.spent_ns
         event = next(events, None)
         settle(case.device)
         spent = now_ns() - begin - (source.spent_ns - made)
         if event is None:
-            break
+            return
         if isinstance(event, Gradients | SpanningGradients):
             times.backward += spent
         else:
             times.forward += spent
-        sink(event)
-        if isinstance(event, last):
-            done += 1
-            progress(done, chunks, (now_ns() - start) / 1e9)
-    times.generation = source.spent_ns
-    return times
+        yield event

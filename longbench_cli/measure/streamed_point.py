@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import psutil
@@ -19,7 +21,7 @@ from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.point import Report, as_incorrect, as_measured
 from longbench_cli.measure.sampling import Trial, sample
 from longbench_cli.measure.stream_check import StreamCheck
-from longbench_cli.measure.streamed import PassTimes, run_pass
+from longbench_cli.measure.streamed import Group, PassTimes, run_pass
 from longbench_cli.measure.types import Memory, Streaming
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
@@ -50,10 +52,7 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
         raise Unsupported(f"{case.impl} cannot be streamed")
     backend = pick_backend(case, timer_for(case.device), settings.seed)
     pattern: Any = implementation.pattern(case.shape, case.options)
-    chunk, rows = _limits(case, settings)
-    stream: Stream = implementation.load_stream()(
-        case.shape, case.options, case.device, DTYPES[case.dtype], backend, chunk, rows
-    )
+    groups = _groups(case, settings, backend, implementation.load_stream())
     source = InputSource(case, settings.seed)
     draw = source.draw()
     check = StreamCheck(case, pattern, draw, settings.seed)
@@ -68,7 +67,7 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
         peak = peak_bytes(
             case.device,
             held_bytes(case.device),
-            lambda: passes.append(run_pass(case, stream, draw, check.take, progress, now_ns)),
+            lambda: passes.append(run_pass(case, groups, draw, check.take, progress, now_ns)),
         )
     took = now_ns() - start
     verdict = check.verdict()
@@ -76,7 +75,7 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
         return as_incorrect(backend, "streamed", verdict)
 
     def further() -> int:
-        return run_pass(case, stream, source.draw(), _drop, progress, now_ns).of(case.pass_)
+        return run_pass(case, groups, source.draw(), _drop, progress, now_ns).of(case.pass_)
 
     def trials() -> Iterator[Trial]:
         yield Trial(lambda: passes[0].of(case.pass_))
@@ -91,10 +90,11 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
         peak_bytes=peak,
         nvml_peak_bytes=nvml.peak_bytes,
     )
-    first_start, first_stop = stream.chunks[0]
+    first_start, first_stop = groups[0].stream.chunks[0]
     streaming = Streaming(
         chunk=first_stop - first_start,
-        chunks=len(stream.chunks),
+        sequences=groups[0].count,
+        chunks=sum(len(group.stream.chunks) for group in groups),
         generation_ns=passes[0].generation,
         recompute_ns=passes[0].recomputed(case.pass_),
     )
@@ -102,14 +102,26 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
     return measured | {"streaming": streaming.model_dump()}
 
 
-def _drop(_event: object) -> None:
+def _drop(_first: int, _event: object) -> None:
     """Later passes are timed alone: the first one has been checked."""
 
 
-def _limits(case: Case, settings: Settings) -> tuple[int, int]:
-    """(tokens of a chunk, rows kept across chunks) at most, from the memory that is free now."""
+def _groups(case: Case, settings: Settings, backend: str, make: Callable[..., Stream]) -> list[Group]:
+    """The batch, cut into as many sequences at a time as the memory that is free now takes whole.
+
+    Where it does not take one whole, one at a time is streamed in chunks.
+    """
     free = torch.cuda.mem_get_info()[0] if case.device == "cuda" else psutil.virtual_memory().available
     row_bytes = case.head_dim * case.element_bytes
-    token_bytes = case.batch * case.heads * row_bytes * _TENSORS[case.pass_]
-    chunk = settings.chunk or max(1, free // CHUNK_SHARE // token_bytes)
-    return chunk, free // KEPT_SHARE // (row_bytes * _KEPT_TENSORS)
+    tokens = max(1, free // CHUNK_SHARE // (case.heads * row_bytes * _TENSORS[case.pass_]))
+    chunk = settings.chunk or tokens
+    count = min(case.batch, max(1, tokens // case.seq_len)) if chunk >= case.seq_len else 1
+    rows = free // KEPT_SHARE // (row_bytes * _KEPT_TENSORS)
+
+    @cache
+    def stream(sequences: int) -> Stream:
+        shape = replace(case.shape, batch=sequences)
+        return make(shape, case.options, case.device, DTYPES[case.dtype], backend, chunk, rows)
+
+    sizes = [(first, min(count, case.batch - first)) for first in range(0, case.batch, count)]
+    return [Group(first, size, stream(size)) for first, size in sizes]

@@ -58,6 +58,9 @@ class Streaming(_Value):
     """How a streamed point was run; its latency is attention alone, of whole passes over the stream."""
 
     chunk: int = Field(description="tokens of a chunk")
+    sequences: int | None = Field(
+        default=None, description="sequences of a chunk; null in older files, where it was the whole batch"
+    )
     chunks: int
     generation_ns: int = Field(description="making the inputs of the first pass; no part of the latency")
     recompute_ns: int = Field(description="the forward that a streamed backward repeats; no part of the latency")

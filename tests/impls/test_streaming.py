@@ -148,9 +148,3 @@ def test_coverage_is_the_share_of_rows_a_branch_touches(offsets: str) -> None:
         touched = sum(bool(alone.key_ranges(h, t)) for h in range(3) for t in range(50))
         assert share == touched / 150
     assert pattern.coverage()[0] == 1
-
-
-def test_a_batch_that_leaves_no_room_for_a_chunk_says_that_it_is_the_batch() -> None:
-    shape = AttentionShape(8192, batch=4096, heads=1, kv_heads=1)
-    with pytest.raises(Unsupported, match="lower the batch, or free memory"):
-        DilatedStream(shape, Schedule(((2048, 1), (8192, 4))), "paper", MATH, chunk_limit=16, row_limit=1000)

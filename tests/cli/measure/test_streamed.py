@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +16,13 @@ from attention_impls.dilated.schedule import Schedule
 from attention_impls.dilated.streaming import DilatedStream
 from attention_impls.kernels.math import MATH
 from attention_impls.streams import Event, Gradients, Outputs
+from longbench_cli.measure import streamed_point
 from longbench_cli.measure.inputs import InputSource
 from longbench_cli.measure.stream_check import StreamCheck
-from longbench_cli.measure.streamed import run_pass
+from longbench_cli.measure.streamed import Group, run_pass
+from longbench_cli.measure.streamed_point import measure_streamed_point
 from longbench_cli.sweep.case import Case
+from longbench_cli.sweep.settings import Settings
 
 OPTIONS = {"segments": [64, 512, 4096], "dilations": [1, 4, 16]}
 SCHEDULE = Schedule.of(OPTIONS["segments"], OPTIONS["dilations"])
@@ -53,18 +58,28 @@ def test_what_cannot_be_streamed_says_so() -> None:
     assert result == {"type": "result", "status": "unsupported", "reason": "vanilla cannot be streamed"}
 
 
-def events_of(the_case: Case, spoil: Any = None, seed: int = 0) -> StreamCheck:
-    draw = InputSource(the_case, seed).draw()
-    pattern = DilatedPattern(the_case.shape, SCHEDULE)
-    check = StreamCheck(the_case, pattern, draw, seed)
-    stream = DilatedStream(the_case.shape, SCHEDULE, "paper", MATH, chunk_limit=1024, row_limit=10**6)
+def groups_of(the_case: Case, together: int = 1) -> list[Group]:
+    """The batch, ``together`` sequences at a time."""
+    found = []
+    for first in range(0, the_case.batch, together):
+        count = min(together, the_case.batch - first)
+        shape = replace(the_case.shape, batch=count)
+        stream = DilatedStream(shape, SCHEDULE, "paper", MATH, chunk_limit=1024, row_limit=10**6)
+        found.append(Group(first, count, stream))
+    return found
 
-    def take(event: Event) -> None:
+
+def events_of(the_case: Case, spoil: Any = None, seed: int = 0, together: int = 1) -> StreamCheck:
+    draw = InputSource(the_case, seed).draw()
+    check = StreamCheck(the_case, DilatedPattern(the_case.shape, SCHEDULE), draw, seed)
+
+    def take(first: int, event: Event) -> None:
         if spoil is not None:
             spoil(event)
-        check.take(event)
+        check.take(first, event)
 
-    run_pass(the_case, stream, draw, take, lambda *_: None, itertools.count(step=1).__next__)
+    groups = groups_of(the_case, together)
+    run_pass(the_case, groups, draw, take, lambda *_: None, itertools.count(step=1).__next__)
     return check
 
 
@@ -73,6 +88,38 @@ def test_a_right_stream_passes() -> None:
     assert verdict.reason is None
     assert verdict.verification.max_error is not None
     assert verdict.verification.max_error < 1e-4
+
+
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_a_batch_is_streamed_some_sequences_at_a_time_with_the_same_result(together: int) -> None:
+    batch = case(batch=5, seq_len=1500)
+    assert events_of(batch, together=together).verdict().reason is None
+    draw = InputSource(batch, 3).draw()
+    whole = draw.inputs().q
+    parts = [draw.sequences(group.first, group.count) for group in groups_of(batch, together)]
+    assert torch.equal(torch.cat([part.chunk("q", 0, 1500) for part in parts]), whole)
+    assert torch.equal(torch.cat([part.strided("q", 2, range(7, 1500, 31)) for part in parts]), whole[:, 7::31, 2])
+    assert torch.equal(torch.cat([part.chunk("q", 100, 700) for part in parts]), whole[:, 100:700])
+
+
+def test_an_error_in_a_late_sequence_of_the_batch_is_found() -> None:
+    def in_the_last(event: Event) -> None:
+        if isinstance(event, Outputs) and event.out.shape[0] == 1:
+            event.out.mul_(1.5)
+
+    reason = events_of(case(batch=5, seq_len=300), in_the_last, together=2).verdict().reason
+    assert reason is not None
+    assert "at batch 4" in reason
+
+
+def test_a_huge_batch_of_short_sequences_is_cut_along_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    little = 16 * 8 * 4 * 8 * 4 * 3000  # a chunk may take a 16th of it: 3000 tokens of 4 heads of 8 features in fp32
+    monkeypatch.setattr(streamed_point.psutil, "virtual_memory", lambda: SimpleNamespace(available=little))
+    many = case(batch=50, seq_len=700, **{"pass": "fwd"})
+    result = measure_streamed_point(many, Settings(max_iterations=1), lambda *_: None)
+    assert result["status"] == "ok"
+    assert (result["streaming"]["sequences"], result["streaming"]["chunk"]) == (4, 700)
+    assert result["streaming"]["chunks"] == 13
 
 
 def outputs(event: Event) -> None:
@@ -120,6 +167,9 @@ def test_generation_and_checking_are_not_counted_as_attention() -> None:
         def __init__(self, draw: Any) -> None:
             self.draw = draw
 
+        def sequences(self, _first: int, _count: int) -> Any:
+            return self
+
         def chunk(self, name: str, start: int, stop: int) -> torch.Tensor:
             now[0] += 1000
             return self.draw.chunk(name, start, stop)
@@ -129,14 +179,15 @@ def test_generation_and_checking_are_not_counted_as_attention() -> None:
             return self.draw.strided(name, head, positions)
 
     the_case = case()
-    stream = DilatedStream(the_case.shape, SCHEDULE, "paper", MATH, chunk_limit=1024, row_limit=10**6)
     seen: list[tuple[int, int]] = []
 
-    def sink(_event: Event) -> None:
+    def sink(_first: int, _event: Event) -> None:
         now[0] += 7
 
     draw: Any = SlowDraw(InputSource(the_case, 0).draw())
-    times = run_pass(the_case, stream, draw, sink, lambda done, of, _s: seen.append((done, of)), lambda: now[0])
+    times = run_pass(
+        the_case, groups_of(the_case), draw, sink, lambda done, of, _s: seen.append((done, of)), lambda: now[0]
+    )
     assert (times.forward, times.backward) == (0, 0)
     assert times.generation >= 12 * 1000
     assert seen == [(1, 3), (2, 3), (3, 3)]
