@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attention_impls.dilated.branches import branch_pieces
 from attention_impls.dilated.schedule import LM_BRANCHES, Branch
-from attention_impls.dilated.views import branch_pieces
 
 HEADS, HEAD_DIM, DTYPE = 8, 64, torch.bfloat16
 

@@ -11,9 +11,10 @@ from collections.abc import Callable
 import psutil
 import torch
 
-from attention_impls.dilated.merge import add_piece, merge_piece
-from attention_impls.dilated.views import Gatherer, branch_pieces, token_view
+from attention_impls.dilated.branches import branch_pieces
 from attention_impls.kernels.sdpa_cpu import SDPA_FLASH_CPU as KERNEL
+from attention_impls.merging.merge import add_piece, merge_piece
+from attention_impls.merging.pieces import Gatherer, token_view
 from benchmarks.dilated_cases import DTYPE, HEAD_DIM, HEADS
 from longbench_cli.measure.clock import CpuTimer
 

@@ -13,21 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_impls.dilated import views
-from attention_impls.dilated.merge import add_piece, merge_piece, place_lse, place_piece
+from attention_impls.dilated.branches import branch_pieces
 from attention_impls.dilated.schedule import Schedule
-from attention_impls.dilated.views import Gatherer, Piece, branch_pieces, gather_lse
 from attention_impls.kernels.base import Backend
-
-COPIED_SHARE = 16
-"""Where rows are copied, rows at once: one part in this many of all rows. The copies of q, k and v and the piece's
-result then take a quarter of the output, and stay in cache from the copy to the mixing."""
-
-VIEWED_SHARE = 3
-"""Where they are viewed, a piece takes its result alone: at most a third of the output."""
-
-LEAST_ROWS = 1 << 14
-"""Fewer rows than this are not worth a launch of their own."""
+from attention_impls.merging import pieces
+from attention_impls.merging.merge import add_piece, merge_piece, place_lse, place_piece
+from attention_impls.merging.pieces import Gatherer, Piece, gather_lse
 
 
 def _pieces(x: Tensor, schedule: Schedule, offsets: str) -> Iterator[tuple[Piece, bool]]:
@@ -36,9 +27,7 @@ def _pieces(x: Tensor, schedule: Schedule, offsets: str) -> Iterator[tuple[Piece
     Undilated branches come first: they hold every row, so the first of them needs nothing to mix with.
     """
     _, seq, heads, _ = x.shape
-    copied = views.copies_rows(x)
-    share = COPIED_SHARE if copied else VIEWED_SHARE
-    rows = max(LEAST_ROWS, seq * heads // share)
+    copied, rows = pieces.copies_rows(x), pieces.rows_at_once(x)
     for number, (w, r) in enumerate(sorted(schedule.branches, key=lambda branch: branch[1])):
         fresh = number == 0 and r == 1
         for piece in branch_pieces(seq, w, r, heads, offsets):

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from attention_impls.api import Unsupported
 from attention_impls.dilated.autograd import dilated_backward, dilated_forward
-from attention_impls.dilated.merge import mix_rows
+from attention_impls.dilated.branches import branch_pieces
 from attention_impls.dilated.schedule import Branch, Schedule
-from attention_impls.dilated.views import Piece, branch_pieces
 from attention_impls.kernels.base import Backend
 from attention_impls.kernels.heads import repeat_kv, sum_groups
+from attention_impls.merging.merge import mix_rows
+from attention_impls.merging.pieces import Piece
 from attention_impls.shape import AttentionShape
 from attention_impls.streams import ChunkSource, Collected, Event, Gradients, Outputs, SpanningGradients
 

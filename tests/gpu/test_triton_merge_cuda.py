@@ -10,10 +10,10 @@ from merge_problems import merge_problems
 from multiset import dense_attention, multiplicity
 
 from attention_impls import dilated_attention
-from attention_impls.dilated import merge
 from attention_impls.dilated.pattern import DilatedPattern
 from attention_impls.dilated.schedule import Schedule
-from attention_impls.dilated.views import HeadRun, Piece
+from attention_impls.merging import merge
+from attention_impls.merging.pieces import HeadRun, Piece
 from attention_impls.shape import AttentionShape
 from longbench_cli.measure.tolerance import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, scaled_error
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from multiset import dense_attention, multiplicity
 
 from attention_impls import dilated_attention, vanilla_attention
-from attention_impls.dilated import autograd, views
 from attention_impls.dilated.pattern import DilatedPattern
 from attention_impls.dilated.schedule import Schedule
+from attention_impls.merging import pieces
 from attention_impls.shape import AttentionShape
 
 EXACT = 1e-12
@@ -71,8 +71,8 @@ def test_output_lse_and_gradients_are_those_of_one_softmax_over_the_multiset(p: 
 @pytest.fixture
 def views_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """Strided views instead of copies, one run of heads at a time, in slices as small as they get."""
-    monkeypatch.setattr(views, "copies_rows", lambda _x: False)
-    monkeypatch.setattr(autograd, "LEAST_ROWS", 1)
+    monkeypatch.setattr(pieces, "copies_rows", lambda _x: False)
+    monkeypatch.setattr(pieces, "LEAST_ROWS", 1)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -92,8 +92,8 @@ def test_the_path_without_copies_is_exact_too(views_as_on_cuda: None, p: dict) -
 def test_slices_are_launched_apart_and_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = (torch.randn(2, 96, 4, 8, dtype=torch.float64) for _ in range(3))
     whole = dilated_attention(q, k, v, segments=[8, 32], dilations=[1, 3])
-    monkeypatch.setattr(autograd, "LEAST_ROWS", 1)
-    monkeypatch.setattr(views, "LEAST_COPIED_MEMBERS", 1)
+    monkeypatch.setattr(pieces, "LEAST_ROWS", 1)
+    monkeypatch.setattr(pieces, "LEAST_COPIED_MEMBERS", 1)
     sliced = dilated_attention(q, k, v, segments=[8, 32], dilations=[1, 3])
     torch.testing.assert_close(sliced, whole, rtol=0, atol=EXACT)
 

@@ -18,8 +18,8 @@ import torch
 from merge_problems import merge_problems
 
 from attention_impls import dilated_attention
-from attention_impls.dilated import merge
-from attention_impls.dilated.views import HeadRun, Piece
+from attention_impls.merging import merge
+from attention_impls.merging.pieces import HeadRun, Piece
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"
@@ -126,8 +126,8 @@ def fresh() -> Iterator[None]:
 
 @pytest.mark.usefixtures("fresh")
 def test_without_triton_torch_mixes_and_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "attention_impls.dilated.triton_merge", raising=False)
-    monkeypatch.delattr("attention_impls.dilated.triton_merge", raising=False)
+    monkeypatch.delitem(sys.modules, "attention_impls.merging.triton_merge", raising=False)
+    monkeypatch.delattr("attention_impls.merging.triton_merge", raising=False)
     monkeypatch.setitem(sys.modules, "triton", None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -137,7 +137,7 @@ def test_without_triton_torch_mixes_and_nothing_is_said(monkeypatch: pytest.Monk
 @needs_triton
 @pytest.mark.usefixtures("fresh")
 def test_a_triton_that_fails_is_told_once_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    from attention_impls.dilated import triton_merge
+    from attention_impls.merging import triton_merge
 
     def fails(device: torch.device) -> None:
         raise RuntimeError("Failed to find C compiler.\nPlease specify one")

@@ -14,7 +14,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from attention_impls.dilated import triton_kernels
+from attention_impls.merging import triton_kernels
 
 UNITS = ("out_feature", "lse_token", "new_feature", "new_lse_member", "grad_feature", "part_feature")
 LSES = ("lse", "new_lse")

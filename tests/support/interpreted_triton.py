@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from attention_impls import dilated_attention
-from attention_impls.dilated import merge, triton_merge
-from attention_impls.dilated.views import HeadRun, Piece
+from attention_impls.merging import merge, triton_merge
+from attention_impls.merging.pieces import HeadRun, Piece
 
 
 def attention(inputs: list[Tensor], grad: Tensor, options: dict[str, Any], launches: dict[str, int]) -> list[Tensor]:

@@ -11,8 +11,9 @@ import torch
 from layouts import LAYOUTS
 from torch import Tensor
 
-from attention_impls.dilated.merge import add_piece, merge_piece
-from attention_impls.dilated.views import Piece, branch_pieces
+from attention_impls.dilated.branches import branch_pieces
+from attention_impls.merging.merge import add_piece, merge_piece
+from attention_impls.merging.pieces import Piece
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 ARITHMETIC = {torch.float64: 1e-14}

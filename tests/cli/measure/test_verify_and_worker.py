@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from worker_process import work
 
-from attention_impls.dilated.autograd import LEAST_ROWS
+from attention_impls.merging.pieces import LEAST_ROWS
 
 
 @pytest.mark.parametrize(

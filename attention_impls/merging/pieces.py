@@ -1,26 +1,33 @@
-"""The members of a dilated branch as strided views: nothing is indexed, nothing is padded.
+"""Rows of a sequence as strided views: nothing is indexed, nothing is padded.
 
-A branch (w, r) is cut into *pieces* that one kernel launch can take: equal segments (all full ones,
-then the shorter last one) whose heads have equally many members. Within a piece, heads come in
-*runs* whose phase moves by a constant step from head to head, so that token stride and head stride
-add up and a run is one strided view of the (batch, seq, heads, head_dim) tensor.
+What attention needs at once is taken in *pieces* that one kernel launch can take: equal segments whose
+heads have equally many members. Within a piece, heads come in *runs* whose phase moves by a constant step
+from head to head, so that token stride and head stride add up and a run is one strided view of the
+(batch, seq, heads, head_dim) tensor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import pairwise
 from math import prod
 
 import torch
 from torch import Tensor
 
-from attention_impls.dilated.pattern import head_offset
-
 LEAST_COPIED_MEMBERS = 256
 """A kernel reads each key once for every block of queries: with fewer members, too seldom to pay for a copy."""
+
+
+COPIED_SHARE = 16
+"""Where rows are copied, rows at once: one part in this many of all rows. The copies of q, k and v and the piece's
+result then take a quarter of the output, and stay in cache from the copy to the mixing."""
+
+VIEWED_SHARE = 3
+"""Where they are viewed, a piece takes its result alone: at most a third of the output."""
+
+LEAST_ROWS = 1 << 14
+"""Fewer rows than this are not worth a launch of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,44 +65,6 @@ class Piece:
     def by_run(self) -> Iterator[Piece]:
         """This piece a run of heads at a time: each is one strided view."""
         return (replace(self, runs=(run,)) for run in self.runs)
-
-
-@lru_cache(maxsize=256)
-def branch_pieces(seq_len: int, segment: int, dilation: int, heads: int, offsets: str) -> tuple[Piece, ...]:
-    """The pieces of branch (segment, dilation): together every member (head, token) exactly once."""
-    segment = min(segment, seq_len)
-    full, tail = divmod(seq_len, segment)
-    pieces = []
-    for start, count, length in ((0, full, segment), (full * segment, 1, tail)):
-        if length == 0:
-            continue
-        by_members: dict[int, list[tuple[int, int]]] = {}
-        for head in range(heads):
-            offset = head_offset(head, dilation, heads, offsets)
-            members = len(range(offset, length, dilation))
-            if members:
-                by_members.setdefault(members, []).append((head, offset))
-        pieces += [
-            Piece(start, count, length, dilation, members, _runs(phases)) for members, phases in by_members.items()
-        ]
-    return tuple(pieces)
-
-
-def _runs(phases: list[tuple[int, int]]) -> tuple[HeadRun, ...]:
-    """Cut (head, offset) pairs wherever a head is left out or the offset's step changes."""
-    cuts, step = [0], None
-    for i, ((head, offset), (next_head, next_offset)) in enumerate(pairwise(phases), start=1):
-        change = next_offset - offset
-        if next_head != head + 1 or change not in (0, 1) or (step is not None and change != step):
-            cuts.append(i)
-            step = None
-        else:
-            step = change
-    runs = []
-    for begin, end in pairwise([*cuts, len(phases)]):
-        (head, offset), last = phases[begin], phases[end - 1]
-        runs.append(HeadRun(head, end - begin, offset, int(last[1] > offset)))
-    return tuple(runs)
 
 
 def token_view(x: Tensor, piece: Piece, run: HeadRun) -> Tensor:
@@ -151,6 +120,11 @@ class Gatherer:
             self._memory.pop(name, None)  # the two must not live side by side
             self._memory[name] = memory = torch.empty(count, dtype=x.dtype, device=x.device)
         return memory[:count].view(shape)
+
+
+def rows_at_once(x: Tensor) -> int:
+    """How many of the (token, head) rows of x (batch, seq, heads, d) a launch should take at most."""
+    return max(LEAST_ROWS, x.shape[1] * x.shape[2] // (COPIED_SHARE if copies_rows(x) else VIEWED_SHARE))
 
 
 def copies_rows(x: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""The Triton kernels behind :mod:`attention_impls.dilated.triton_merge`.
+"""The Triton kernels behind :mod:`attention_impls.merging.triton_merge`.
 
 A program takes up to ``block`` members of one segment and head. The piece's own tensors are read as the
 kernel laid them out; rows of the whole tensors are found from their strides and from ``places``, the head

@@ -14,12 +14,12 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from attention_impls.dilated.views import HeadRun, Piece, lse_view, token_view
+from attention_impls.merging.pieces import HeadRun, Piece, lse_view, token_view
 
 
 @cache
 def fused_kernels(device: torch.device) -> ModuleType | None:
-    """:mod:`attention_impls.dilated.triton_merge` if it runs on ``device``, else None.
+    """:mod:`attention_impls.merging.triton_merge` if it runs on ``device``, else None.
 
     A trial run tells: Triton also needs a C compiler and a GPU that it knows. Warns if Triton is there
     and fails: everything works all the same, but slower.
@@ -27,7 +27,7 @@ def fused_kernels(device: torch.device) -> ModuleType | None:
     if device.type != "cuda":
         return None
     try:
-        from attention_impls.dilated import triton_merge
+        from attention_impls.merging import triton_merge
     except ImportError:
         return None
     try:

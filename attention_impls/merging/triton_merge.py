@@ -1,7 +1,7 @@
 """Mixing or adding a piece's rows on CUDA: one launch a piece, one pass over memory.
 
 Arithmetic is fp32 (fp64 for fp64), so that only the last rounding separates a result from exact mixing.
-Importing this module imports Triton; :mod:`attention_impls.dilated.merge` says when to.
+Importing this module imports Triton; :mod:`attention_impls.merging.merge` says when to.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from attention_impls.dilated import triton_kernels
-from attention_impls.dilated.views import HeadRun, Piece
+from attention_impls.merging import triton_kernels
+from attention_impls.merging.pieces import HeadRun, Piece
 
 _TILE = 4096
 """Numbers a program mixes: 32 a thread, so that enough loads are under way to fill the memory bus."""
 
 
 def merge_piece(out: Tensor, lse: Tensor, piece: Piece, piece_out: Tensor, piece_lse: Tensor) -> None:
-    """:func:`attention_impls.dilated.merge.merge_piece`; a row in nothing so far and in nothing new stays so."""
+    """:func:`attention_impls.merging.merge.merge_piece`; a row in nothing so far and in nothing new stays so."""
     _launch(triton_kernels.mix, piece, out, lse, piece_out, piece_lse)
 
 
 def add_piece(grad: Tensor, piece: Piece, piece_grad: Tensor) -> None:
-    """:func:`attention_impls.dilated.merge.add_piece`."""
+    """:func:`attention_impls.merging.merge.add_piece`."""
     _launch(triton_kernels.add, piece, grad, piece_grad)
 
 
