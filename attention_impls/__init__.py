@@ -12,12 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attention_impls.dilated.op import dilated_attention
+    from attention_impls.models.block_recurrent import BlockRecurrentTransformer
+    from attention_impls.models.hierarchical import HierarchicalTransformer
+    from attention_impls.models.longnet import LongNetTransformer, generate
+    from attention_impls.sparse.op import sliding_window_attention, sparse_attention
     from attention_impls.vanilla import vanilla_attention
 
-__all__ = ["dilated_attention", "vanilla_attention"]
+__all__ = [
+    "BlockRecurrentTransformer",
+    "HierarchicalTransformer",
+    "LongNetTransformer",
+    "dilated_attention",
+    "generate",
+    "sliding_window_attention",
+    "sparse_attention",
+    "vanilla_attention",
+]
 
 _HOMES = {
+    "BlockRecurrentTransformer": "attention_impls.models.block_recurrent",
+    "HierarchicalTransformer": "attention_impls.models.hierarchical",
+    "LongNetTransformer": "attention_impls.models.longnet",
     "dilated_attention": "attention_impls.dilated.op",
+    "generate": "attention_impls.models.longnet",
+    "sliding_window_attention": "attention_impls.sparse.op",
+    "sparse_attention": "attention_impls.sparse.op",
     "vanilla_attention": "attention_impls.vanilla",
 }
 

@@ -10,11 +10,11 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from attention_impls.pattern import FullPattern, Pattern
+from attention_impls.pattern import Cost, FullPattern, Pattern
 from attention_impls.shape import AttentionShape
 from attention_impls.streams import Stream
 
@@ -41,8 +41,52 @@ def _full(shape: AttentionShape, _options: Options) -> Pattern:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What one pass of a model does and holds.
+
+    Attributes:
+        cost: ``flops`` counts two a parameter and token for the matrix products with weights, and the
+            attention's own; ``dense_flops`` the same with full causal attention in its place.
+        parameters: how many numbers the model learns.
+        input_bytes: of the token ids.
+        peak_bytes: predicted, everything resident: weights, gradients, optimiser state, activations.
+    """
+
+    cost: Cost
+    parameters: int
+    input_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What makes an implementation a language model: token ids in, logits out.
+
+    Attributes:
+        load: imports and returns ``f(shape, options, *, backend, device, dtype, seed)``, which makes a
+            ``torch.nn.Module`` of that dtype whose parameters are drawn from ``seed`` and whose
+            ``forward(tokens)`` takes (batch, seq) int64 and returns logits (batch, seq, vocab).
+        load_reference: imports and returns ``f(parameters, tokens, shape, options)``: the same logits in
+            float64, written out plainly and apart from the module; ``parameters`` is its state dict in
+            float64, and the result is differentiable in it. ``shape`` and ``options`` are those the module
+            was made with, though ``tokens`` may be shorter.
+        vocab: number of token ids.
+        shape: the shape it really has: causal, and with the heads of a preset.
+        work: of a pass ("fwd", "bwd", "fwd+bwd" or "step") for a shape, options and bytes an element.
+        reference_tokens: a length, short enough for the reference, at which every part of the model acts.
+    """
+
+    load: Callable[[], Callable[..., Any]]
+    load_reference: Callable[[], Callable[..., Any]]
+    vocab: Callable[[Options], int]
+    shape: Callable[[AttentionShape, Options], AttentionShape]
+    work: Callable[[AttentionShape, Options, str, int], Work]
+    reference_tokens: Callable[[AttentionShape, Options], int]
+
+
+@dataclass(frozen=True, slots=True)
 class Implementation:
-    """One attention that can be planned, verified and timed.
+    """One attention, or model, that can be planned, verified and timed.
 
     Attributes:
         name: as given on the command line and recorded.
@@ -57,6 +101,7 @@ class Implementation:
         load_stream: imports and returns ``f(shape, options, device, dtype, backend, chunk, rows)``, which
             makes a :class:`~attention_impls.streams.Stream` of chunks of at most ``chunk`` tokens that
             keeps at most ``rows`` rows of what spans chunks; None if it cannot be streamed.
+        model: None for an attention; with it neither ``load`` nor ``pattern`` is looked at.
     """
 
     name: str
@@ -67,13 +112,27 @@ class Implementation:
     defaults: Options = field(default_factory=dict)
     takes_backend: bool = False
     load_stream: Callable[[], Callable[..., Stream]] | None = None
+    model: Model | None = None
+
+    @property
+    def kind(self) -> Literal["op", "model"]:
+        """``op``: q, k, v in, out. ``model``: token ids in, logits out."""
+        return "op" if self.model is None else "model"
 
 
 def _builtin() -> dict[str, Implementation]:
     from attention_impls.dilated.spec import DILATED
+    from attention_impls.models.block_recurrent_spec import BLOCK_RECURRENT
+    from attention_impls.models.hierarchical_spec import HIERARCHICAL
+    from attention_impls.models.longnet_spec import LONGNET
+    from attention_impls.models.transformer_spec import TRANSFORMER
+    from attention_impls.sparse.spec import SLIDING_WINDOW, SPARSE
     from attention_impls.vanilla_spec import VANILLA
 
-    return {impl.name: impl for impl in (VANILLA, DILATED)}
+    return {
+        impl.name: impl
+        for impl in (VANILLA, DILATED, SPARSE, SLIDING_WINDOW, LONGNET, TRANSFORMER, BLOCK_RECURRENT, HIERARCHICAL)
+    }
 
 
 def implementations() -> dict[str, Implementation]:
@@ -141,7 +200,7 @@ def _from_path(path: str) -> Implementation:
 def _as_implementation(name: str, target: Any) -> Implementation:
     """Wrap a plain function; its ``pattern`` attribute, if it has one, declares what it computes."""
     if isinstance(target, Implementation):
-        return target
+        return replace(target, name=name)  # found again by the name it was asked for
     if not callable(target):
         raise UnknownImplementation(f"implementation {name!r} is not callable: it is {type(target).__name__}")
     summary = (target.__doc__ or "").strip().splitlines()

@@ -44,6 +44,10 @@ class FullPattern:
     def key_ranges(self, head: int, query: int) -> Sequence[range]:  # noqa: ARG002 (all heads alike)
         return (range(query + 1 if self.shape.causal else self.shape.seq_len),)
 
+    def query_ranges(self, head: int, key: int) -> Sequence[range]:  # noqa: ARG002 (all heads alike)
+        """The queries that see ``key``."""
+        return (range(key if self.shape.causal else 0, self.shape.seq_len),)
+
     def pairs(self) -> int:
         n = self.shape.seq_len
         per_head = n * (n + 1) // 2 if self.shape.causal else n * n
@@ -66,18 +70,26 @@ FORWARD_FLOPS_PER_PAIR_AND_DIM = 4
 BACKWARD_OVER_FORWARD = 2.5
 """Five matrix products (recomputed scores, dv, dp, dq, dk) against the forward's two."""
 
-_PASS_WORK = {"fwd": 1.0, "bwd": BACKWARD_OVER_FORWARD, "fwd+bwd": 1.0 + BACKWARD_OVER_FORWARD}
+PASS_PARTS: dict[str, tuple[str, ...]] = {
+    "fwd": ("fwd",),
+    "bwd": ("bwd",),
+    "fwd+bwd": ("fwd", "bwd"),
+    "step": ("fwd", "bwd"),
+}
+"""What a pass is made of. A step is one of an optimiser: its work on each parameter is not counted."""
+
+_PART_WORK = {"fwd": 1.0, "bwd": BACKWARD_OVER_FORWARD}
 
 
 def attention_cost(pattern: Pattern, passes: str, element_bytes: int) -> Cost:
-    """Cost of ``passes`` ("fwd", "bwd" or "fwd+bwd") by the field's convention.
+    """Cost of ``passes`` (a name of :data:`PASS_PARTS`) by the field's convention.
 
     Forward: ``4 * pairs * head_dim`` (Dao et al., FlashAttention-2, section 4.1); backward 2.5
     times that. ``dense_flops`` is what full attention of the same shape would cost. ``io_bytes``
     counts each input read once and each output written once: a lower bound on memory traffic.
     """
     shape = pattern.shape
-    work = _PASS_WORK[passes] * FORWARD_FLOPS_PER_PAIR_AND_DIM * shape.head_dim
+    work = sum(_PART_WORK[part] for part in PASS_PARTS[passes]) * FORWARD_FLOPS_PER_PAIR_AND_DIM * shape.head_dim
     return Cost(
         flops=round(work * pattern.pairs()),
         dense_flops=round(work * FullPattern(shape).pairs()),
@@ -90,4 +102,5 @@ def _io_bytes(shape: AttentionShape, passes: str, element_bytes: int) -> int:
     q_like, kv_like = tokens * shape.heads, tokens * shape.kv_heads
     forward = 2 * q_like + 2 * kv_like  # q, out; k, v
     backward = 4 * q_like + 4 * kv_like  # q, out, grad_out, dq; k, v, dk, dv
-    return {"fwd": forward, "bwd": backward, "fwd+bwd": forward + backward}[passes]
+    each = {"fwd": forward, "bwd": backward}
+    return sum(each[part] for part in PASS_PARTS[passes])

@@ -1,0 +1,1 @@
+"""Language models around the attentions: token ids in, logits out."""
