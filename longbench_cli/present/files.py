@@ -9,29 +9,30 @@ from pathlib import Path
 from longbench_cli.errors import UsageError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` through a temporary file beside it, so that no half is ever seen.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write ``content`` (text as UTF-8) to ``path`` through a temporary file beside it, so that no half is ever seen.
 
     Raises:
         UsageError: it cannot be written; what was there before is untouched.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
+    data = content.encode() if isinstance(content, str) else content
     try:
         if target.exists() and not target.is_file() and not target.is_dir():  # a pipe or a device: no renaming
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(data)
         else:
-            _replace(target, text)
+            _replace(target, data)
     except OSError as error:
-        raise UsageError(f"{path}: cannot write: {error.strerror}: choose another file with -o") from error
+        raise UsageError(f"{path}: cannot write: {error.strerror}: choose another file") from error
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, data: bytes) -> None:
     if target.is_dir():
         raise IsADirectoryError(0, "is a folder")
     temporary = target.with_name(f".longbench-{os.getpid()}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
