@@ -55,6 +55,12 @@ class Curve:
         seen = [point for point in self.measured if point.latency.median_ns > 0]
         return [point.case.seq_len for point in seen], [point.latency.median_ns for point in seen]
 
+    @property
+    def work(self) -> tuple[list[int], list[float]]:
+        """Lengths in tokens and floating-point operations, where there are medians and the work is counted."""
+        seen = [point for point in self.measured if point.latency.median_ns > 0 and point.cost.flops > 0]
+        return [point.case.seq_len for point in seen], [float(point.cost.flops) for point in seen]
+
 
 def latest_points(points: Iterable[AnyPoint]) -> list[AnyPoint]:
     """One point a key, the one written last: a resumed run may hold an earlier attempt too."""

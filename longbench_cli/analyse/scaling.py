@@ -18,16 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from longbench_cli.analyse.curves import Workload
-
 UPPER_SPAN = 8
 """The fit uses lengths from the longest down to this fraction of it: below, fixed overhead shows."""
 
 LEAST_POINTS = 3
 """Two points always lie on a line, so that nothing can be said about how well it fits."""
-
-FULL_ATTENTION_EXPONENT: dict[Workload, float] = {"batch": 2.0, "tokens": 1.0}
-"""Exponent of full attention: N^2 for each sequence; the batch shrinks as 1/N if its tokens are constant."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How many times faster than full attention, at the longest length that both were measured at."""
+"""How many times faster than with full attention, at the longest length that both were measured at."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from longbench_cli.analyse.curves import Curve
 from longbench_cli.record.schema import MeasuredPoint
 
-BASELINE = "vanilla"
+BASELINES = {"op": "vanilla", "model": "transformer"}
+"""What each kind is compared with: the implementation whose attention is full."""
+
+_FULL = "vanilla"
+
+_AROUND = frozenset({"preset", "depth", "ff_mult", "vocab", "feed_forward", "qk_norm", "parallel_block"})
+"""Options of a model that are not its attention's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +22,14 @@ class Speedup:
     """Ratio of the baseline's median to this curve's, at one length.
 
     Attributes:
+        baseline: the implementation that was the baseline.
         seq_len: the length, tokens.
         ratio: above 1 is faster than the baseline.
         interval: the quotients of opposite ends of the two 95% intervals, which covers the ratio
             with at least 90%; None if either median has no interval.
     """
 
+    baseline: str
     seq_len: int
     ratio: float
     interval: tuple[float, float] | None
@@ -32,26 +40,35 @@ class Speedup:
         return self.interval is not None and not self.interval[0] <= 1 <= self.interval[1]
 
 
-def over_vanilla(curve: Curve, curves: Sequence[Curve]) -> Speedup | None:
-    """Compare with the fastest vanilla point of the same run that did the same job; None if there is none."""
-    if curve.case.impl == BASELINE:
+def over_full_attention(curve: Curve, curves: Sequence[Curve]) -> Speedup | None:
+    """Compare with the fastest point of full attention of the same run that did the same job; None without one."""
+    if _is_baseline(curve):
         return None
     rivals = [
         point
         for other in curves
-        if other.case.impl == BASELINE and other.run == curve.run and other.execution == curve.execution
+        if _is_baseline(other) and other.run == curve.run and other.execution == curve.execution
         for point in other.measured
     ]
     for point in reversed(curve.measured):
-        same_job = [rival for rival in rivals if _job(rival) == _job(point)]
+        same_job = [rival for rival in rivals if _same_job(rival, point)]
         if same_job and point.latency.median_ns > 0:
             return _ratio(point, min(same_job, key=lambda rival: rival.latency.median_ns))
     return None
 
 
-def _job(point: MeasuredPoint) -> object:
-    """What was asked for, without how it was done."""
-    return point.case.model_copy(update={"impl": "", "backend": "", "options": {}})
+def _is_baseline(curve: Curve) -> bool:
+    case = curve.case
+    return case.impl == BASELINES[case.kind] and case.options.get("attention", _FULL) == _FULL
+
+
+def _same_job(one: MeasuredPoint, other: MeasuredPoint) -> bool:
+    """Whether the same was asked for, however it was done; models must be of one size and make."""
+    plain = {"impl": "", "backend": "", "options": {}}
+    if one.case.model_copy(update=plain) != other.case.model_copy(update=plain):
+        return False
+    options, others = one.case.options, other.case.options
+    return all(options[name] == others[name] for name in _AROUND & options.keys() & others.keys())
 
 
 def _ratio(point: MeasuredPoint, baseline: MeasuredPoint) -> Speedup:
@@ -59,4 +76,4 @@ def _ratio(point: MeasuredPoint, baseline: MeasuredPoint) -> Speedup:
     interval = None
     if ours.ci95_ns is not None and theirs.ci95_ns is not None and ours.ci95_ns[0] > 0:
         interval = (theirs.ci95_ns[0] / ours.ci95_ns[1], theirs.ci95_ns[1] / ours.ci95_ns[0])
-    return Speedup(point.case.seq_len, theirs.median_ns / ours.median_ns, interval)
+    return Speedup(baseline.case.impl, point.case.seq_len, theirs.median_ns / ours.median_ns, interval)

@@ -63,7 +63,7 @@ def to_csv(runs: Sequence[Run]) -> str:
 
 
 _CSV_FIELDS = (
-    "run_id", "run_file", "created_utc", "key", "session", "impl", "backend", "pass", "seq_len_tokens", "batch",
+    "run_id", "run_file", "created_utc", "key", "session", "impl", "kind", "backend", "pass", "seq_len_tokens", "batch",
     "heads", "kv_heads", "head_dim", "dtype", "causal", "world_size", "device", "options_json", "status", "reason",
     "execution", "median_ns", "ci95_low_ns", "ci95_high_ns", "mean_ns", "p95_ns", "noise_ratio", "iterations",
     "stopped_by", "actual_flops", "dense_equivalent_flops", "actual_tflop_per_s", "dense_equivalent_tflop_per_s",
@@ -132,8 +132,8 @@ def _fit(series: Series, run: Run) -> dict[str, Any]:
         "pass": case.pass_,
         "execution": series.curve.execution,
         "constant": format_workload(series.curve),
-        "full_attention_exponent": series.expected,
+        "work_exponent": series.work,
         "fit": asdict(series.fit) if series.fit else None,
         "local_exponents": [asdict(step) for step in series.local],
-        "speedup_over_vanilla": asdict(series.speedup) if series.speedup else None,
+        "speedup": asdict(series.speedup) if series.speedup else None,
     }

@@ -27,7 +27,7 @@ OUTSIDE = 144
 """Pixels of the height that labels and legend take."""
 INK = "#808893"
 GRID = "rgba(128,136,147,0.22)"
-_SYMBOLS = {"fwd": "circle", "bwd": "square", "fwd+bwd": "diamond"}
+_SYMBOLS = {"fwd": "circle", "bwd": "square", "fwd+bwd": "diamond", "step": "triangle-up"}
 
 
 @dataclass(frozen=True, slots=True)

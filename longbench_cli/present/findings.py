@@ -32,11 +32,11 @@ def growth(series: Series) -> str:
 
 
 def comparison(series: Series) -> str:
-    """How it compares with vanilla at the longest common length; empty if it cannot be compared."""
+    """How it compares with full attention at the longest common length; empty if it cannot be compared."""
     speedup = series.speedup
     if speedup is None:
         return ""
-    where = f"vanilla at {format_length(speedup.seq_len)}"
+    where = f"{speedup.baseline} at {format_length(speedup.seq_len)}"
     if speedup.interval is not None and not speedup.significant:
         return f"no faster or slower than {where} beyond the noise"
     if speedup.ratio >= 1:

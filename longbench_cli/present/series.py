@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from longbench_cli.analyse.curves import UNRESOLVED, Curve, curves_of
 from longbench_cli.analyse.scaling import (
-    FULL_ATTENTION_EXPONENT,
     LocalExponent,
     PowerLaw,
     fit_power_law,
     local_exponents,
 )
-from longbench_cli.analyse.speedup import Speedup, over_vanilla
+from longbench_cli.analyse.speedup import Speedup, over_full_attention
 from longbench_cli.present.units import count, format_range
 from longbench_cli.sweep.axes import format_length
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 # Told apart by people with any colour vision, and at least 3:1 against both a white and a near-black page.
 PALETTE = ("#2f7fd6", "#dc6a0b", "#139a74", "#c2509b", "#8a6fe0", "#a8820a", "#d64550", "#5f7d8c")
-DASHES = {"fwd": "solid", "bwd": "dash", "fwd+bwd": "dot"}
+DASHES = {"fwd": "solid", "bwd": "dash", "fwd+bwd": "dot", "step": "dashdot"}
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,9 @@ class Series:
         label: its name: implementation, pass, and whatever else tells it from the others.
         color, dash: its look, one colour a variant and one dash a pass.
         fit: None with fewer than 3 measured lengths.
-        expected: the exponent that full attention has on the same workload.
-        speedup: over vanilla; None for vanilla itself, or without a vanilla point to compare with.
+        work: the exponent that its floating-point operations have over the same lengths: 2 for full attention
+            at a constant batch. None without a fit.
+        speedup: over full attention; None for that itself, or without a point of it to compare with.
     """
 
     curve: Curve
@@ -44,7 +44,7 @@ class Series:
     dash: str
     fit: PowerLaw | None
     local: list[LocalExponent]
-    expected: float
+    work: float | None
     speedup: Speedup | None
 
 
@@ -63,8 +63,8 @@ def build_series(runs: Sequence[Run]) -> list[Series]:
             dash=DASHES[curve.case.pass_],
             fit=fit_power_law(*curve.medians),
             local=local_exponents(*curve.medians),
-            expected=FULL_ATTENTION_EXPONENT[curve.workload],
-            speedup=over_vanilla(curve, curves),
+            work=fit.exponent if (fit := fit_power_law(*curve.work)) else None,
+            speedup=over_full_attention(curve, curves),
         )
         for curve, variant in zip(curves, variants, strict=True)
     ]

@@ -205,7 +205,7 @@ _FIT_COLUMNS = (
     ("back end", False),
     ("exponent of N", True),
     ("95% interval", True),
-    ("full attention", True),
+    ("of the work", True),
     ("R²", True),
     ("N fitted", True),
     ("points", True),
@@ -223,7 +223,8 @@ def fits_table(series: Sequence[Series]) -> Table:
 
 
 def _fit_row(series: Series) -> tuple[Cell, ...]:
-    fit, expected = series.fit, Cell(f"{series.expected:g}", series.expected)
+    fit = series.fit
+    work = _NOTHING if series.work is None else Cell(format_fixed(series.work, 3), series.work)
     steps = " · ".join(
         f"{format_length(step.shorter)}→{format_length(step.longer)} {format_fixed(step.exponent, 2)}"
         for step in series.local
@@ -231,12 +232,12 @@ def _fit_row(series: Series) -> tuple[Cell, ...]:
     name = (_word(series.label), _word(series.curve.case.backend))
     if fit is None:
         why = " · ".join(part for part in (growth(series), steps) if part)
-        return (*name, Cell("no fit", None), _NOTHING, expected, _NOTHING, _NOTHING, _NOTHING, _word(why))
+        return (*name, Cell("no fit", None), _NOTHING, work, _NOTHING, _NOTHING, _NOTHING, _word(why))
     return (
         *name,
         Cell(format_fixed(fit.exponent, 3), fit.exponent),
         Cell(f"{format_fixed(fit.low, 3)}–{format_fixed(fit.high, 3)}", fit.high - fit.low),
-        expected,
+        work,
         Cell(f"{fit.r_squared:.4f}", fit.r_squared),
         Cell(format_range((fit.shortest, fit.longest)), fit.longest),
         _whole(fit.points),

@@ -6,7 +6,7 @@ import pytest
 from sample_runs import make_case, make_run, measured, unmeasured
 
 from longbench_cli.analyse.curves import curves_of
-from longbench_cli.analyse.speedup import over_vanilla
+from longbench_cli.analyse.speedup import over_full_attention
 
 
 def test_a_curve_is_ordered_by_length_whatever_the_order_of_measuring() -> None:
@@ -72,7 +72,7 @@ def _dilated_and_vanilla(dilated_ns: float, vanilla_ns: float, **changes: object
 
 def test_speedup_is_over_the_fastest_vanilla_that_did_the_same_job() -> None:
     curves = curves_of([make_run(_dilated_and_vanilla(1e6, 12e6))])
-    found = over_vanilla(curves[0], curves)
+    found = over_full_attention(curves[0], curves)
     assert found is not None
     assert (found.seq_len, found.ratio) == (8192, pytest.approx(12.0))
     assert found.significant
@@ -82,7 +82,7 @@ def test_speedup_uses_the_longest_common_length() -> None:
     points = [measured(make_case("dilated", n), 1e6, noise=0) for n in (1024, 2048, 4096)]
     points += [measured(make_case("vanilla", n), n * 1e4, noise=0) for n in (1024, 2048)]
     curves = curves_of([make_run(points)])
-    found = over_vanilla(curves[0], curves)
+    found = over_full_attention(curves[0], curves)
     assert found is not None
     assert (found.seq_len, found.ratio) == (2048, pytest.approx(20.48))
 
@@ -91,7 +91,7 @@ def test_speedup_within_the_noise_is_not_significant() -> None:
     points = [measured(make_case("dilated", 1024), 1.00e6, noise=0.05)]
     points += [measured(make_case("vanilla", 1024), 1.02e6, noise=0.05)]
     curves = curves_of([make_run(points)])
-    found = over_vanilla(curves[0], curves)
+    found = over_full_attention(curves[0], curves)
     assert found is not None
     assert not found.significant
 
@@ -100,4 +100,28 @@ def test_runs_are_never_compared_with_each_other() -> None:
     ours = make_run([measured(make_case("dilated", 1024), 1e6)], "one.jsonl")
     theirs = make_run([measured(make_case("vanilla", 1024), 1e6)], "two.jsonl")
     curves = curves_of([ours, theirs])
-    assert over_vanilla(curves[0], curves) is None
+    assert over_full_attention(curves[0], curves) is None
+
+
+def _model(impl: str, nanoseconds: float, depth: int = 2, **options: object) -> object:
+    own = {"depth": depth, "vocab": 256, **options}
+    return measured(make_case(impl, 4096, kind="model", causal=True, options=own), nanoseconds, noise=0)
+
+
+def test_a_model_is_compared_with_the_transformer_of_full_attention_and_of_its_own_size() -> None:
+    points = [
+        _model("longnet", 1e6, schedule="geometric"),
+        _model("transformer", 5e6, attention="vanilla"),
+        _model("transformer", 2e6, attention="sparse"),
+        _model("transformer", 9e6, depth=4, attention="vanilla"),
+        measured(make_case("vanilla", 4096, causal=True), 7e6, noise=0),
+    ]
+    curves = curves_of([make_run(points)])
+    longnet, full, sparse, deeper, attention = (over_full_attention(curve, curves) for curve in curves)
+    assert longnet is not None
+    assert (longnet.baseline, longnet.ratio) == ("transformer", pytest.approx(5))
+    assert sparse is not None
+    assert sparse.ratio == pytest.approx(2.5)
+    assert full is None
+    assert deeper is None
+    assert attention is None

@@ -112,8 +112,8 @@ def test_json_gives_back_the_records_and_the_fits() -> None:
     assert [POINT.validate_python(point) for point in found["points"]] == run.points
     fits = {fit["label"]: fit for fit in content["fits"]}
     assert fits["vanilla fwd"]["fit"]["exponent"] == pytest.approx(2, abs=0.02)
-    assert fits["vanilla fwd"]["full_attention_exponent"] == 2
-    assert fits["dilated fwd"]["speedup_over_vanilla"]["seq_len"] == 65536
+    assert fits["vanilla fwd"]["work_exponent"] == pytest.approx(2)
+    assert fits["dilated fwd"]["speedup"]["seq_len"] == 65536
     assert fits["mine.kernels:fast fwd"]["fit"] is None
 
 
