@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -179,17 +180,36 @@ class BlockRecurrentTransformer(nn.Module):
                 )
 
 
+@dataclass(slots=True)
+class Carried:
+    """What a sequence's tokens so far have left: None of both at its start."""
+
+    memories: Memories | None = None
+    states: States | None = None
+
+
 class BlockRecurrentLogits(nn.Module):
-    """The model with logits as its only result, each sequence from its start: what is timed."""
+    """The model with logits as its only result: what is timed."""
 
     def __init__(self, model: BlockRecurrentTransformer, bptt: int | None) -> None:
         super().__init__()
         self.model = model
         self._bptt = bptt
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, seq) int64 -> (batch, seq, num_tokens)."""
-        logits: Tensor = self.model(tokens, bptt=self._bptt)[0]
+    def cache(self, _batch: int, _tokens: int) -> Carried:
+        """What decoding carries from call to call; it grows to a block's keys and the states, and no further."""
+        return Carried()
+
+    def forward(self, tokens: Tensor, cache: Carried | None = None) -> Tensor:
+        """(batch, seq) int64 -> (batch, seq, num_tokens), of a sequence from its start.
+
+        With a cache, ``tokens`` go on from those that it has seen, and it moves on with them.
+        """
+        carried = Carried() if cache is None else cache
+        logits: Tensor
+        logits, memories, states = self.model(tokens, carried.memories, carried.states, bptt=self._bptt)
+        if cache is not None:
+            cache.memories, cache.states = memories, states
         return logits
 
 

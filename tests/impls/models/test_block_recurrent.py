@@ -286,6 +286,9 @@ def test_the_registered_model_is_its_own_reference(more: dict[str, object]) -> N
     logits = module(tokens)
     assert logits.shape == (2, length, 11)
     assert torch.equal(logits, again(tokens))
+    cache = module.cache(2, length)
+    decoded = [module(part, cache) for part in tokens.split([9, *[1] * 7, length - 16], 1)]
+    torch.testing.assert_close(torch.cat(decoded, 1), logits)
     parameters = {name: value.double() for name, value in module.state_dict().items()}
     expected = spec.load_reference()(parameters, tokens, shape, options)
     torch.testing.assert_close(logits.double(), expected, rtol=1e-4, atol=1e-4)
