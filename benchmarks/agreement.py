@@ -48,7 +48,7 @@ class Sides:
 
 
 def longbench_turn(case: Case, attention: Attention, inputs: Inputs) -> list[int]:
-    trial = Trial(iteration(case, attention, inputs, timer_for(case.device)))
+    trial = Trial(iteration(work_of(case, attention, inputs), timer_for(case.device)))
     return sample(itertools.repeat(trial), SETTINGS, now_ns).iterations_ns
 
 
@@ -62,7 +62,8 @@ def compare(case: Case, rounds: int) -> Sides:
     """Alternate ``rounds`` times on inputs drawn anew for each round; who goes first alternates too."""
     attention = bind(case, case.backend)
     source, sides = InputSource(case, SETTINGS.seed), Sides()
-    warm_up(Trial(iteration(case, attention, source.draw().inputs(), timer_for(case.device))), now_ns, 10**9)
+    work = work_of(case, attention, source.draw().inputs())
+    warm_up(Trial(iteration(work, timer_for(case.device))), now_ns, 10**9)
     turns = [(sides.longbench, longbench_turn), (sides.timer, timer_turn)]
     for _ in range(rounds):
         inputs = source.draw().inputs()

@@ -30,7 +30,7 @@ def _impls() -> list[dict[str, Any]]:
     from attention_impls.api import implementations
 
     return [
-        {"name": impl.name, "summary": impl.summary, "options": dict(impl.defaults)}
+        {"name": impl.name, "kind": impl.kind, "summary": impl.summary, "options": dict(impl.defaults)}
         for impl in implementations().values()
     ]
 

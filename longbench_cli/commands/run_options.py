@@ -13,6 +13,7 @@ import typer
 
 _sweep = partial(typer.Option, rich_help_panel="What to sweep", show_default=False)
 _impl = partial(typer.Option, rich_help_panel="Options of an implementation", show_default=False)
+_model = partial(typer.Option, rich_help_panel="Options of a model", show_default=False)
 _measure = partial(typer.Option, rich_help_panel="How to measure", show_default=False)
 
 Text = str | None
@@ -25,7 +26,9 @@ Profile = Annotated[
 ]
 Impl = Annotated[
     Text,
-    _sweep("--impl", metavar="NAMES", help="Implementations, or yours: package.module:function (default: dilated)."),
+    _sweep(
+        "--impl", metavar="NAMES", help="Attentions and models, or yours: package.module:function (default: dilated)."
+    ),
 ]
 Backend = Annotated[
     Text, _sweep("--backend", metavar="NAMES", help="Kernel back ends; auto is the fastest supported (default: auto).")
@@ -51,9 +54,15 @@ HeadDim = Annotated[Text, _sweep("--head-dim", metavar="AXIS", help="Features of
 Dtype = Annotated[Text, _sweep("--dtype", metavar="NAMES", help="fp32, fp16, bf16 (default: bf16).")]
 Causal = Annotated[
     Text,
-    _sweep("--causal", metavar="true|false|both", help="Whether a query is kept from later keys (default: false)."),
+    _sweep(
+        "--causal",
+        metavar="true|false|both",
+        help="Whether a query is kept from later keys (default: false; a model is causal).",
+    ),
 ]
-Pass = Annotated[Text, _sweep("--pass", metavar="NAMES", help="fwd, bwd, fwd+bwd (default: fwd).")]
+Pass = Annotated[
+    Text, _sweep("--pass", metavar="NAMES", help="fwd, bwd, fwd+bwd; of a model also step (default: fwd).")
+]
 Gpus = Annotated[
     Text,
     _sweep("--gpus", metavar="AXIS", help="Ranks that share a sequence: GPUs, or processes on a CPU (default: 1)."),
@@ -87,12 +96,82 @@ MixingGradient = Annotated[
     _impl("--mixing-gradient", metavar="NAMES", help="Through the mixing weights: exact, detached (default: exact)."),
 ]
 
+Pattern = Annotated[Text, _impl("--pattern", metavar="NAMES", help="Of sparse: strided, fixed (default: strided).")]
+Stride = Annotated[
+    Text, _impl("--stride", metavar="AXIS", help="Of sparse: l in tokens, window and stride (default: sqrt of seq).")
+]
+Columns = Annotated[
+    Text,
+    _impl(
+        "--columns",
+        metavar="AXIS",
+        help="Of fixed: last columns of a block that all later ones see (default: 8).",
+    ),
+]
+MatchFlops = Annotated[
+    Text,
+    _impl("--match-flops", metavar="NAMES", help="Of sparse: the stride that makes as many pairs as dilated has."),
+]
+Window = Annotated[
+    Text,
+    _impl("--window", metavar="AXIS", help="Of sliding-window: tokens seen to a side, own included (default: 256)."),
+]
+
+Preset = Annotated[
+    Text,
+    _model("--preset", metavar="NAMES", help="Sizes: 125m, 350m, 760m, 2.7b; instead of --heads, --head-dim, --depth."),
+]
+Depth = Annotated[Text, _model("--depth", metavar="AXIS", help="Layers (default: 2).")]
+FfMult = Annotated[
+    Text, _model("--ff-mult", metavar="AXIS", help="Width of the feed-forward over the model's (default: 4).")
+]
+Vocab = Annotated[Text, _model("--vocab", metavar="AXIS", help="Number of token ids (default: 256).")]
+FeedForward = Annotated[Text, _model("--feed-forward", metavar="NAMES", help="swiglu, gelu (default: swiglu).")]
+QkNorm = Annotated[
+    Text, _model("--qk-norm", metavar="true|false|both", help="Normalise queries and keys (default: false).")
+]
+ParallelBlock = Annotated[
+    Text,
+    _model(
+        "--parallel-block", metavar="true|false|both", help="Attention and feed-forward side by side (default: false)."
+    ),
+]
+AttentionOf = Annotated[
+    Text,
+    _model(
+        "--attention",
+        metavar="NAMES",
+        help="Of transformer: vanilla, sparse, sliding-window (default: vanilla).",
+    ),
+]
+BlockWidth = Annotated[
+    Text, _model("--block-width", metavar="AXIS", help="Of block-recurrent: tokens of a block (default: 512).")
+]
+States = Annotated[Text, _model("--states", metavar="AXIS", help="Of block-recurrent: state vectors (default: 512).")]
+CompressedMemory = Annotated[
+    Text,
+    _model("--compressed-memory", metavar="AXIS", help="Of block-recurrent: compressed memories kept (default: none)."),
+]
+Bptt = Annotated[
+    Text,
+    _model("--bptt", metavar="AXIS", help="Of block-recurrent: blocks that gradients go back through (default: all)."),
+]
+Levels = Annotated[
+    Text,
+    _model(
+        "--levels",
+        metavar="LIST",
+        help="Of hierarchical: COMPRESSION:STRIDE:WINDOW[:DIM[:HEADS[:HEAD_DIM[:FF_MULT]]]] a level, "
+        "a window being tokens, full or 0 for none (default: 1:1:256,4:4:256,16:16:256).",
+    ),
+]
+
 MaxPointTime = Annotated[
     Number,
     _measure(
         "--max-point-time",
         metavar="SECONDS",
-        help="Prune a point whose iteration would take longer (default: 60, and no limit for a streamed point).",
+        help="Prune a point whose iteration would take longer (default: 60, and no limit for what can be streamed).",
     ),
 ]
 MaxTime = Annotated[Number, _measure("--max-time", metavar="SECONDS", help="Sampling time of a point (default: 10).")]

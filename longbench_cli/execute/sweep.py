@@ -7,13 +7,14 @@ from typing import Protocol
 
 from longbench_cli.execute.outcome import Outcome, Progress
 from longbench_cli.execute.prune import Evidence
-from longbench_cli.sweep.case import Device
+from longbench_cli.sweep.case import Device, Kind
 from longbench_cli.sweep.plan import Plan, PlannedPoint
 from longbench_cli.sweep.predict import Execution, execution_of
 from longbench_cli.sweep.settings import Settings
 
-LEAST_TIMEOUT_S = 120.0
-"""Starting Python and torch, drawing inputs and verifying take their time however small the point."""
+LEAST_TIMEOUT_S: dict[Kind, float] = {"op": 120.0, "model": 600.0}
+"""Starting Python and torch, drawing inputs and verifying take their time however small the point; a model's
+float64 reference takes more of it."""
 
 _ITERATIONS_ALLOWED = 30
 _SAMPLING_ALLOWED = 4
@@ -30,11 +31,11 @@ class Observer(Protocol):
     def progress(self, progress: Progress) -> None: ...
 
 
-def timeout_of(settings: Settings, predicted_seconds: float) -> float:
+def timeout_of(settings: Settings, kind: Kind, predicted_seconds: float) -> float:
     """Seconds that a point may take in all: as asked for, or far more than it should need."""
     if settings.timeout is not None:
         return settings.timeout
-    return max(LEAST_TIMEOUT_S, _SAMPLING_ALLOWED * settings.max_time + _ITERATIONS_ALLOWED * predicted_seconds)
+    return max(LEAST_TIMEOUT_S[kind], _SAMPLING_ALLOWED * settings.max_time + _ITERATIONS_ALLOWED * predicted_seconds)
 
 
 def run_sweep(
@@ -67,7 +68,7 @@ def run_sweep(
                 outcome = Outcome("pruned", reason)
             else:
                 observer.started(point)
-                timeout_s = timeout_of(plan.settings, evidence.seconds(point))
+                timeout_s = timeout_of(plan.settings, point.case.kind, evidence.seconds(point))
                 execution = execution_of(point, plan.settings, free)
                 outcome = run_point(point, execution, timeout_s, observer.progress)
             sink(point, outcome)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -28,6 +29,15 @@ a batch has no more tokens than that, and so no two tokens share even a half."""
 _OFFSET_BYTES = 64
 _OFFSETS = 64
 """Inputs start at a random multiple of 64 bytes within a page, so that no process keeps one layout."""
+
+
+def scattered(shape: tuple[int, ...], dtype: torch.dtype, device: str, layout: torch.Generator) -> Tensor:
+    """An uninitialised tensor in memory of its own, which it begins in at an offset drawn from ``layout``."""
+    step = _OFFSET_BYTES // dtype.itemsize
+    offset, count = step * int(torch.randint(_OFFSETS, (), generator=layout)), prod(shape)
+    flat = torch.empty(count + step * _OFFSETS, dtype=dtype, device=device)
+    view: Tensor = flat[offset : offset + count].view(shape)
+    return view
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,8 @@ class Draw:
         """Tokens start..stop-1 of all heads: (batch, stop - start, heads, head_dim), freshly allocated."""
         case = self._case
         first, second = self._halves[name]
-        out = self._allocate((case.batch, stop - start, len(first.begins), case.head_dim))
+        shape = (case.batch, stop - start, len(first.begins), case.head_dim)
+        out = scattered(shape, DTYPES[case.dtype], case.device, self._layout)
         for batch in range(case.batch) if (start, stop) != (0, case.seq_len) else [None]:
             # A whole sequence is one run of positions through the batch.
             rows = out.flatten(0, 1) if batch is None else out[batch]
@@ -124,15 +135,6 @@ class Draw:
         at += (self._first + batch) * self._case.seq_len
         first, second = self._halves[name]
         return first.pick(head, at) + second.pick(head, at)
-
-    def _allocate(self, shape: tuple[int, int, int, int]) -> Tensor:
-        case = self._case
-        step = _OFFSET_BYTES // case.element_bytes
-        offset = step * int(torch.randint(_OFFSETS, (), generator=self._layout))
-        count = shape[0] * shape[1] * shape[2] * shape[3]
-        flat = torch.empty(count + step * _OFFSETS, dtype=DTYPES[case.dtype], device=case.device)
-        view: Tensor = flat[offset : offset + count].view(shape)
-        return view
 
 
 @dataclass(frozen=True, slots=True)

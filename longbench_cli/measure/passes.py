@@ -7,10 +7,17 @@ from typing import Any
 
 import torch
 
+from attention_impls.api import Unsupported
 from longbench_cli.measure.clock import Timer
 from longbench_cli.measure.inputs import Inputs
 from longbench_cli.measure.subject import Attention
 from longbench_cli.sweep.case import Case
+
+
+def refuse_step(case: Case) -> None:
+    """Raise Unsupported if the pass of an attention's case is one that only a model has."""
+    if case.pass_ == "step":
+        raise Unsupported("step is an optimiser step: only models have parameters")
 
 
 def work_of(case: Case, attention: Attention, inputs: Inputs) -> Callable[[], Any]:
@@ -33,7 +40,6 @@ def work_of(case: Case, attention: Attention, inputs: Inputs) -> Callable[[], An
     return lambda: torch.autograd.grad(attention(*leaves), leaves, inputs.grad_out)
 
 
-def iteration(case: Case, attention: Attention, inputs: Inputs, timer: Timer) -> Callable[[], int]:
-    """A function that runs the pass once on these inputs and returns its nanoseconds."""
-    work = work_of(case, attention, inputs)
+def iteration(work: Callable[[], Any], timer: Timer) -> Callable[[], int]:
+    """A function that does the work once and returns its nanoseconds."""
     return lambda: timer.time(work)

@@ -6,9 +6,9 @@ from attention_impls.api import Unsupported, get_implementation
 from attention_impls.kernels.base import Backend
 from attention_impls.kernels.registry import get_backend, supported_backends
 from longbench_cli.measure.clock import Timer
-from longbench_cli.measure.inputs import DTYPES, InputSource
+from longbench_cli.measure.inputs import DTYPES
 from longbench_cli.measure.passes import iteration
-from longbench_cli.measure.subject import bind
+from longbench_cli.measure.subjects import subject_of
 from longbench_cli.sweep.case import Case
 
 TRIAL_SEQ_LEN = 4096
@@ -41,9 +41,9 @@ def pick_backend(case: Case, timer: Timer, seed: int) -> str:
 
 def _trial_ns(case: Case, backend: Backend, timer: Timer, seed: int) -> float:
     small = case.model_copy(update={"seq_len": min(case.seq_len, TRIAL_SEQ_LEN), "batch": 1})
-    inputs = InputSource(small, seed).draw().inputs()
     try:
-        run = iteration(small, bind(small, backend.name), inputs, timer)
+        subject = subject_of(small, backend.name, seed)
+        run = iteration(subject.work(subject.draw()), timer)
         return min(run() for _ in range(_ROUNDS))
     except RuntimeError:  # a kernel that claims support and fails is not the fastest
         return float("inf")

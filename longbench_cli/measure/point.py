@@ -9,25 +9,22 @@ from typing import Any
 import torch
 
 from attention_impls.api import get_implementation
-from attention_impls.pattern import Pattern, attention_cost
 from longbench_cli.measure.clock import Timer, now_ns, timer_for
 from longbench_cli.measure.conditions import Conditions
-from longbench_cli.measure.inputs import InputSource
 from longbench_cli.measure.memory import held_bytes, peak_bytes
 from longbench_cli.measure.nvml import NvmlPeak
-from longbench_cli.measure.passes import iteration, work_of
+from longbench_cli.measure.passes import iteration
 from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.sampling import Trial, sample, warm_up
-from longbench_cli.measure.subject import Attention, bind
+from longbench_cli.measure.subjects import Subject, subject_of
 from longbench_cli.measure.types import CostRecord, Latency, Memory, Telemetry
-from longbench_cli.measure.verify import Verdict, verify
+from longbench_cli.measure.verify import Verdict
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
+from longbench_cli.sweep.workload import workload
 
 WARM_UP_SHARE = 0.2
 """Warm-up takes at most this share of the sampling time."""
-
-_TINY_SEQ_LEN = 64
 
 Report = Callable[[int, int | None, str, float | None], None]
 """Called as a point goes on: (units done, units in all if known, unit, units a second if known)."""
@@ -42,24 +39,23 @@ def measure_point(case: Case, settings: Settings, report: Report) -> dict[str, A
     """
     timer = timer_for(case.device)
     backend = pick_backend(case, timer, settings.seed)
-    attention = bind(case, backend)
-    pattern = get_implementation(case.impl).pattern(case.shape, case.options)
-    source = InputSource(case, settings.seed)
-    _load_code(case, attention, settings.seed)
+    subject = subject_of(case, backend, settings.seed)
+    subject.load_code()
 
-    baseline = held_bytes(case.device)
-    inputs = source.draw().inputs()
+    held = held_bytes(case.device)
+    inputs = subject.draw()
     input_bytes = inputs.nbytes
     begin = now_ns()
-    peak = peak_bytes(case.device, baseline, work_of(case, attention, inputs))
+    peak = peak_bytes(case.device, None if held is None else held - subject.held_bytes, subject.work(inputs))
     first_ns = now_ns() - begin
-    verdict = verify(case, attention, pattern, inputs, settings.seed)
+    verdict = subject.verify(inputs)
     if verdict.reason is not None:
         return as_incorrect(backend, "resident", verdict)
     del inputs
+    subject.renew()
     gc.collect()
 
-    trials = _trials(case, attention, source, timer)
+    trials = _trials(subject, timer)
     warm_up_ns = round(settings.max_time * WARM_UP_SHARE * 1e9)
     conditions = Conditions()
     with NvmlPeak(case.device) as nvml:
@@ -67,7 +63,7 @@ def measure_point(case: Case, settings: Settings, report: Report) -> dict[str, A
             warm_up(next(trials), now_ns, warm_up_ns)
         latency = sample(trials, settings, now_ns, lambda count: report(count, None, "iterations", None))
     memory = Memory(input_bytes=input_bytes, peak_bytes=peak, nvml_peak_bytes=nvml.peak_bytes)
-    return as_measured(case, pattern, backend, "resident", verdict, latency, memory, conditions.telemetry())
+    return as_measured(case, backend, "resident", verdict, latency, memory, conditions.telemetry())
 
 
 def as_incorrect(backend: str, execution: str, verdict: Verdict) -> dict[str, Any]:
@@ -83,7 +79,6 @@ def as_incorrect(backend: str, execution: str, verdict: Verdict) -> dict[str, An
 
 def as_measured(
     case: Case,
-    pattern: Pattern,
     backend: str,
     execution: str,
     verdict: Verdict,
@@ -92,7 +87,7 @@ def as_measured(
     telemetry: Telemetry,
 ) -> dict[str, Any]:
     """The result of a point that was verified and timed."""
-    cost = attention_cost(pattern, case.pass_, case.element_bytes)
+    cost = workload(case, get_implementation(case.impl)).cost
     counted = CostRecord(
         flops=cost.flops, dense_flops=cost.dense_flops, io_bytes=cost.io_bytes, comm_bytes=cost.comm_bytes
     )
@@ -109,16 +104,10 @@ def as_measured(
     }
 
 
-def _load_code(case: Case, attention: Attention, seed: int) -> None:
-    """Run a tiny shape, so that loading libraries and starting threads is no part of peak memory."""
-    tiny = case.model_copy(update={"seq_len": min(case.seq_len, _TINY_SEQ_LEN), "batch": 1})
-    work_of(tiny, attention, InputSource(tiny, seed).draw().inputs())()
-
-
-def _trials(case: Case, attention: Attention, source: InputSource, timer: Timer) -> Iterator[Trial]:
+def _trials(subject: Subject[Any], timer: Timer) -> Iterator[Trial]:
     """Endless trials, each on inputs drawn anew; the last draw is freed before the next is made."""
     while True:
-        yield Trial(iteration(case, attention, source.draw().inputs(), timer))
+        yield Trial(iteration(subject.work(subject.draw()), timer))
 
 
 def configure_threads(settings: Settings, physical_cores: int | None) -> None:

@@ -68,6 +68,7 @@ def sample(
                     return summarise(times, ordered, stopped)
             if (stopped := _limit(ordered, settings, now_ns() - start)) is not None:
                 return summarise(times, ordered, stopped)
+        del trial  # and with it its inputs, before the next are made
     raise AssertionError("trials are endless")
 
 

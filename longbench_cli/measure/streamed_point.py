@@ -17,6 +17,7 @@ from longbench_cli.measure.conditions import Conditions
 from longbench_cli.measure.inputs import DTYPES, InputSource
 from longbench_cli.measure.memory import held_bytes, peak_bytes
 from longbench_cli.measure.nvml import NvmlPeak
+from longbench_cli.measure.passes import refuse_step
 from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.point import Report, as_incorrect, as_measured
 from longbench_cli.measure.sampling import Trial, sample
@@ -50,6 +51,7 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
     implementation = get_implementation(case.impl)
     if implementation.load_stream is None:
         raise Unsupported(f"{case.impl} cannot be streamed")
+    refuse_step(case)
     backend = pick_backend(case, timer_for(case.device), settings.seed)
     pattern: Any = implementation.pattern(case.shape, case.options)
     groups = _groups(case, settings, backend, implementation.load_stream())
@@ -98,7 +100,7 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
         generation_ns=passes[0].generation,
         recompute_ns=passes[0].recomputed(case.pass_),
     )
-    measured = as_measured(case, pattern, backend, "streamed", verdict, latency, memory, conditions.telemetry())
+    measured = as_measured(case, backend, "streamed", verdict, latency, memory, conditions.telemetry())
     return measured | {"streaming": streaming.model_dump()}
 
 

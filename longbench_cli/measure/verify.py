@@ -35,7 +35,7 @@ class Verdict:
 class Wrong(Exception):
     """A check failed; the message says where and by how much."""
 
-    def __init__(self, message: str, error: float) -> None:
+    def __init__(self, message: str, error: float = float("inf")) -> None:
         super().__init__(message)
         self.error = error
 
@@ -48,16 +48,16 @@ def verify(case: Case, attention: Attention, pattern: Pattern, inputs: Inputs, s
     tolerance = OUTPUT_TOLERANCE[case.dtype]
     worst, rows = 0.0, sample_rows(pattern, OUTPUT_ROWS, seed)
     try:
-        with _poisoned_memory():
+        with poisoned_memory():
             out = attention(inputs.q, inputs.k, inputs.v)
             worst = max(worst, _check_output(pattern, inputs, out, rows, tolerance))
             if case.pass_ != "fwd":
                 grad_rows = sample_rows(pattern, GRADIENT_ROWS, seed + 1)
                 tolerance = GRADIENT_TOLERANCE[case.dtype]
                 rows = rows + grad_rows
-                worst = max(worst, _check_gradients(pattern, inputs, out, grad_rows, tolerance))
+                worst = max(worst, check_gradients(pattern, inputs, out, grad_rows, tolerance))
             if case.causal:
-                _check_causal(case, attention, inputs, out.detach(), OUTPUT_TOLERANCE[case.dtype], seed)
+                check_causal(case, attention, inputs, out.detach(), OUTPUT_TOLERANCE[case.dtype], seed)
     except Wrong as wrong:
         return Verdict(as_verification("failed", len(rows), wrong.error, tolerance), str(wrong))
     return Verdict(as_verification("passed", len(rows), worst, tolerance), None)
@@ -70,7 +70,7 @@ def as_verification(status: str, rows: int, error: float, tolerance: float) -> V
 
 
 @contextmanager
-def _poisoned_memory() -> Iterator[None]:
+def poisoned_memory() -> Iterator[None]:
     """Have torch fill fresh tensors with NaN: what an implementation leaves unwritten stays NaN."""
     before = torch.are_deterministic_algorithms_enabled()
     with warnings.catch_warnings():
@@ -83,9 +83,23 @@ def _poisoned_memory() -> Iterator[None]:
 
 
 def _check_output(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[Row], tolerance: float) -> float:
+    check_shape(inputs, out)
+    worst = compare_rows(pattern, inputs, out, rows, tolerance)
+    unwritten = _first_not_finite(out)
+    if unwritten is not None:
+        raise Wrong(f"output: not every row is written or finite, first at {unwritten}")
+    return worst
+
+
+def check_shape(inputs: Inputs, out: object) -> None:
+    """Raise :class:`Wrong` if ``out`` is no tensor of q's shape."""
     if not isinstance(out, Tensor) or out.shape != inputs.q.shape:
         found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise Wrong(f"the output is {found}, but q is {tuple(inputs.q.shape)}", float("inf"))
+        raise Wrong(f"the output is {found}, but q is {tuple(inputs.q.shape)}")
+
+
+def compare_rows(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[Row], tolerance: float) -> float:
+    """The largest scaled error of ``rows`` of ``out``; raises :class:`Wrong` if it is above ``tolerance``."""
     problem = inputs.problem(pattern)
     actual = torch.stack([out[r.batch, r.query, r.head] for r in rows]).detach().cpu()
     expected = torch.stack([oracle_row(problem, r)[0] for r in rows])
@@ -99,9 +113,6 @@ def _check_output(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[Row]
             f"worst at {where}: error {worst:.3g} > {tolerance:g}",
             worst,
         )
-    unwritten = _first_not_finite(out)
-    if unwritten is not None:
-        raise Wrong(f"output: not every row is written or finite, first at {unwritten}", float("inf"))
     return worst
 
 
@@ -114,7 +125,7 @@ def _first_not_finite(out: Tensor) -> Row | None:
     return None
 
 
-def _check_gradients(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[Row], tolerance: float) -> float:
+def check_gradients(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[Row], tolerance: float) -> float:
     """Back-propagate a grad_out that is non-zero on ``rows`` only; compare dq, dk and dv exactly there.
 
     Everywhere else all three must be zero, which is checked on the whole tensors.
@@ -148,8 +159,7 @@ def _check_gradients(pattern: Pattern, inputs: Inputs, out: Tensor, rows: list[R
             batch, position, head, _ = (rest != 0).nonzero()[0].tolist()
             raise Wrong(
                 f"{name}: not zero at batch {batch}, head {head}, position {position}, "
-                "which no query with a gradient sees",
-                float("inf"),
+                "which no query with a gradient sees"
             )
     return worst
 
@@ -161,7 +171,7 @@ def compare(name: str, where: str, actual: Tensor, expected: Gradient, tolerance
     return error
 
 
-def _check_causal(case: Case, attention: Attention, inputs: Inputs, out: Tensor, tolerance: float, seed: int) -> None:
+def check_causal(case: Case, attention: Attention, inputs: Inputs, out: Tensor, tolerance: float, seed: int) -> None:
     """Change everything after a cut: no output at or before it may move."""
     n = case.seq_len
     if n < 2:

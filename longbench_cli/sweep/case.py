@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from attention_impls.shape import AttentionShape
 
-Pass = Literal["fwd", "bwd", "fwd+bwd"]
+Pass = Literal["fwd", "bwd", "fwd+bwd", "step"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Device = Literal["cpu", "cuda"]
+Kind = Literal["op", "model"]
 
 PASSES: tuple[str, ...] = get_args(Pass)
 ELEMENT_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -23,6 +24,7 @@ class Case(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     impl: str = Field(description="implementation, as given")
+    kind: Kind = Field(default="op", description="op: q, k, v in; model: token ids in. No part of the key")
     backend: str = Field(description='kernel back end, "auto" until one is picked, "none" if it takes none')
     pass_: Pass = Field(alias="pass")
     seq_len: int = Field(ge=1, description="tokens in a sequence")

@@ -16,8 +16,16 @@ from longbench_cli.sweep.settings import Settings
 Where = Callable[[str], str]
 """Says where an option was given: its name to ``--kv-heads``, or to ``quick.toml: kv_heads``."""
 
-IMPL_OPTIONS = ("schedule", "segments", "dilations", "offsets", "mixing_gradient")
+IMPL_OPTIONS = (
+    "schedule", "segments", "dilations", "offsets", "mixing_gradient",
+    "pattern", "stride", "columns", "match_flops", "window",
+    "preset", "depth", "ff_mult", "vocab", "feed_forward", "qk_norm", "parallel_block", "attention",
+    "block_width", "states", "compressed_memory", "bptt", "levels",
+)  # fmt: skip
 """Options that an implementation takes, or not."""
+
+LIST_OPTIONS = frozenset({"segments", "dilations", "levels"})
+"""Those whose commas make one value, not several to sweep."""
 
 
 def _axis(parse: Callable[[str, str], list[Any]]) -> BeforeValidator:
@@ -67,6 +75,7 @@ def _devices(text: str, where: str) -> list[str]:
 
 Lengths = Annotated[list[int], _axis(parse_lengths)]
 Words = Annotated[list[str], _axis(parse_words)]
+Booleans = Annotated[list[bool], _axis(parse_booleans)]
 
 
 class SweepOptions(Settings):
@@ -87,7 +96,7 @@ class SweepOptions(Settings):
     kv_heads: Lengths | None = None
     head_dim: Lengths = Field(default=[64])
     dtype: Annotated[list[Dtype], _axis(_dtypes)] = Field(default=["bfloat16"])
-    causal: Annotated[list[bool], _axis(parse_booleans)] = Field(default=[False])
+    causal: Booleans = Field(default=[False])
     pass_: Annotated[list[Pass], _axis(_passes)] = Field(default=["fwd"], alias="pass")
     gpus: Lengths = Field(default=[1])
     device: Annotated[list[str], _axis(_devices)] = Field(default=["auto"])
@@ -96,6 +105,24 @@ class SweepOptions(Settings):
     dilations: Lengths | None = None
     offsets: Words | None = None
     mixing_gradient: Words | None = None
+    pattern: Words | None = None
+    stride: Lengths | None = None
+    columns: Lengths | None = None
+    match_flops: Words | None = None
+    window: Lengths | None = None
+    preset: Words | None = None
+    depth: Lengths | None = None
+    ff_mult: Lengths | None = None
+    vocab: Lengths | None = None
+    feed_forward: Words | None = None
+    qk_norm: Booleans | None = None
+    parallel_block: Booleans | None = None
+    attention: Words | None = None
+    block_width: Lengths | None = None
+    states: Lengths | None = None
+    compressed_memory: Lengths | None = None
+    bptt: Lengths | None = None
+    levels: Words | None = None
     chunk: Annotated[int | None, BeforeValidator(_tokens)] = Field(default=None, ge=1)
 
 

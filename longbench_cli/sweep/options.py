@@ -15,7 +15,12 @@ from longbench_cli.sweep.settings import Settings
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 
-_EXCLUSIVE = ((("batch",), ("tokens",)), (("schedule",), ("segments", "dilations")))
+_EXCLUSIVE = (
+    (("batch",), ("tokens",)),
+    (("schedule",), ("segments", "dilations")),
+    (("stride",), ("match_flops",)),
+    (("preset",), ("heads", "kv_heads", "head_dim", "depth")),
+)
 """Two ways to say one thing: within a layer an error, across layers the upper one's way is taken."""
 
 

@@ -9,16 +9,17 @@ from math import prod
 from typing import Any
 
 from attention_impls.api import Implementation, UnknownImplementation, get_implementation, implementations
-from attention_impls.pattern import Cost, attention_cost
+from attention_impls.pattern import Cost
 from attention_impls.shape import AttentionShape
 from longbench_cli.errors import UsageError
 from longbench_cli.sweep.axes import format_length
 from longbench_cli.sweep.case import Case
-from longbench_cli.sweep.fields import IMPL_OPTIONS
+from longbench_cli.sweep.fields import IMPL_OPTIONS, LIST_OPTIONS
 from longbench_cli.sweep.hardware import hardware_of, usable_cores
 from longbench_cli.sweep.options import COMMAND_LINE, DEFAULT, ResolvedOptions
-from longbench_cli.sweep.predict import input_bytes, predict_bytes, predict_seconds
+from longbench_cli.sweep.predict import predict_seconds
 from longbench_cli.sweep.settings import Settings
+from longbench_cli.sweep.workload import workload
 
 MAX_POINTS = 20_000
 """Most points of a sweep: the axes multiply, and more is a slip of the pen."""
@@ -80,7 +81,7 @@ def make_plan(options: ResolvedOptions) -> Plan:
     points: dict[str, PlannedPoint] = {}
     for frame in _frames(options):
         for variant in variants:
-            case = Case(impl=variant.impl.name, backend=variant.backend, options=variant.options, **frame)
+            case = _case(variant, frame, options)
             if case.key not in points:
                 points[case.key] = _point(case, variant.impl, options)
     name = options.profile.name if options.profile else None
@@ -95,6 +96,12 @@ def _implementation(name: str) -> Implementation:
 
 
 def _refuse_unused(options: ResolvedOptions, impls: list[Implementation]) -> None:
+    kinds = {impl.kind for impl in impls}
+    if options.values.pass_ == ["step"] and "model" not in kinds:
+        models = ", ".join(other.name for other in implementations().values() if other.kind == "model")
+        raise UsageError(f"{options.where('pass')} step: only models have parameters to optimise ({models})")
+    if kinds == {"model"} and True not in options.values.causal and options.sources["causal"] != DEFAULT:
+        raise UsageError(f"{options.where('causal')} false: a language model is causal; leave it out")
     for name in (*IMPL_OPTIONS, "backend"):
         source = options.sources[name]
         # A profile's option may be idle where the command line chose other implementations.
@@ -123,7 +130,7 @@ def _variants(impl: Implementation, options: ResolvedOptions) -> Iterator[_Varia
         if name == "schedule" and explicit:
             axes[name] = [None]
         elif given is not None:
-            axes[name] = [given] if name in {"segments", "dilations"} else given
+            axes[name] = [given] if name in LIST_OPTIONS else given
     for backend in values.backend if impl.takes_backend else ["none"]:
         for choice in product(*axes.values()):
             yield _Variant(impl, backend, dict(zip(axes, choice, strict=True)))
@@ -172,11 +179,23 @@ def _batches(options: ResolvedOptions, seq_len: int) -> list[int]:
     return [tokens // seq_len for tokens in options.values.tokens]
 
 
+def _case(variant: _Variant, frame: dict[str, Any], options: ResolvedOptions) -> Case:
+    impl = variant.impl
+    case = Case(impl=impl.name, kind=impl.kind, backend=variant.backend, options=variant.options, **frame)
+    if impl.model is None:
+        return case
+    try:
+        real = impl.model.shape(case.shape, case.options)
+    except Exception as error:  # an implementation may be anybody's code
+        raise UsageError(_misfit(error, impl, case.shape, options)) from error
+    own = ("heads", "kv_heads", "head_dim", "causal")
+    return case.model_copy(update={name: getattr(real, name) for name in own})
+
+
 def _point(case: Case, impl: Implementation, options: ResolvedOptions) -> PlannedPoint:
     shape = case.shape
     try:
-        pattern = impl.pattern(shape, case.options)
-        cost = attention_cost(pattern, case.pass_, case.element_bytes)
+        work = workload(case, impl)
         details = impl.details(shape, case.options)
     except Exception as error:  # an implementation may be anybody's code
         raise UsageError(_misfit(error, impl, shape, options)) from error
@@ -185,10 +204,10 @@ def _point(case: Case, impl: Implementation, options: ResolvedOptions) -> Planne
         case=case,
         key=case.key,
         details=details,
-        cost=cost,
-        input_bytes=input_bytes(case),
-        predicted_seconds=predict_seconds(case, pattern, hardware, options.values.threads or usable_cores()),
-        predicted_bytes=predict_bytes(case, pattern),
+        cost=work.cost,
+        input_bytes=work.input_bytes,
+        predicted_seconds=predict_seconds(case, work.parts, hardware, options.values.threads or usable_cores()),
+        predicted_bytes=work.peak_bytes,
         streams=impl.load_stream is not None and case.world_size == 1,
     )
 

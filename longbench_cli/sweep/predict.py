@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from attention_impls.pattern import Pattern, attention_cost
+from attention_impls.pattern import PASS_PARTS, Cost, Pattern
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.hardware import Hardware
 from longbench_cli.sweep.settings import Settings
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Execution = Literal["resident", "streamed"]
 
 MAX_POINT_TIME = 60.0
-"""Seconds an iteration of a resident point may take unless --max-point-time says otherwise."""
+"""Seconds an iteration may take unless --max-point-time says otherwise, or the point could be streamed."""
 
 RESIDENT_SHARE = 0.25
 """Share of the free memory up to which a point that could be streamed is run resident."""
@@ -26,20 +27,20 @@ WORKING_SHARE = 1.5
 """Peak memory over the tensors that must exist: half as much again for partial results and copies."""
 
 _FP32_BYTES = 4
-_SCORE_MATRICES = {"fwd": 2, "bwd": 3, "fwd+bwd": 3}
+_FORWARD_SCORES, _BACKWARD_SCORES = 2, 3
 """fp32 (seq, seq) matrices alive at once in the back end that materialises them."""
 
 
-def predict_seconds(case: Case, pattern: Pattern, hardware: Hardware, cores: int) -> float:
-    """Time of one iteration: each pass bound by arithmetic or by memory traffic, plus a fixed part.
+def predict_seconds(case: Case, parts: Sequence[Cost], hardware: Hardware, cores: int) -> float:
+    """Time of one iteration: each part bound by arithmetic or by memory traffic, plus a fixed time.
 
-    Several GPUs share the work evenly; processes on one CPU share its cores and so gain nothing.
+    ``parts`` are the costs of the pass's forward, if it has one, and then of its backward. Several GPUs
+    share the work evenly; processes on one CPU share its cores and so gain nothing.
     """
     processors, memories = (cores, 1) if case.device == "cpu" else (case.world_size, case.world_size)
     seconds = 0.0
-    for part in case.pass_.split("+"):
-        cost = attention_cost(pattern, part, case.element_bytes)
-        efficiency = hardware.forward_efficiency if part == "fwd" else hardware.backward_efficiency
+    for name, cost in zip(PASS_PARTS[case.pass_], parts, strict=True):
+        efficiency = hardware.forward_efficiency if name == "fwd" else hardware.backward_efficiency
         rate = hardware.peak_flops[case.dtype] * efficiency[case.dtype] * processors
         seconds += max(cost.flops / rate, cost.io_bytes / (hardware.memory_bandwidth * memories))
         seconds += hardware.overhead_seconds
@@ -49,7 +50,7 @@ def predict_seconds(case: Case, pattern: Pattern, hardware: Hardware, cores: int
 def input_bytes(case: Case) -> int:
     """Bytes of q, k and v, and of grad_out if the pass has a backward; of all ranks together."""
     q_like, kv_like = _tensor_bytes(case)
-    return q_like + 2 * kv_like + (q_like if "bwd" in case.pass_ else 0)
+    return q_like + 2 * kv_like + (0 if case.pass_ == "fwd" else q_like)
 
 
 def predict_bytes(case: Case, pattern: Pattern) -> int:
@@ -59,12 +60,12 @@ def predict_bytes(case: Case, pattern: Pattern) -> int:
     """
     q_like, kv_like = _tensor_bytes(case)
     held = input_bytes(case) + q_like + case.batch * case.heads * case.seq_len * _FP32_BYTES
-    if "bwd" in case.pass_:
+    if case.pass_ != "fwd":
         held += q_like + 2 * kv_like
     scores = 0
     if case.backend == "math":
         visible = pattern.pairs() * (2 if case.causal else 1)  # a causal matrix is stored whole
-        scores = visible * _FP32_BYTES * _SCORE_MATRICES[case.pass_]
+        scores = visible * _FP32_BYTES * (_FORWARD_SCORES if case.pass_ == "fwd" else _BACKWARD_SCORES)
     return -(-round(held * WORKING_SHARE + scores) // case.world_size)
 
 
@@ -86,11 +87,11 @@ def prune_reason(
     """Why a point is not worth starting, in one line with both numbers; None if it is.
 
     ``predicted_seconds`` is given apart from the point, because measured neighbours may know better;
-    ``free_bytes`` is None where nobody knows. A streamed point fits in any memory, and is long by
-    nature: it is pruned for its time only if a limit was given.
+    ``free_bytes`` is None where nobody knows. What can be streamed is there for lengths that take
+    hours, and fits in any memory: it is pruned for its time only if a limit was given.
     """
     streamed = execution_of(point, settings, free_bytes) == "streamed"
-    limit = settings.max_point_time or (math.inf if streamed else MAX_POINT_TIME)
+    limit = settings.max_point_time or (math.inf if point.streams else MAX_POINT_TIME)
     if predicted_seconds > limit:
         return f"predicted {format_seconds(predicted_seconds)} per iteration > --max-point-time {format_seconds(limit)}"
     return None if free_bytes is None or streamed else memory_reason(point, free_bytes)

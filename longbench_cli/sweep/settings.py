@@ -14,7 +14,7 @@ class Settings(BaseModel):
         default=None,
         gt=0,
         description="prune a point predicted to take longer, seconds per iteration; 60 if null, but no limit "
-        "for a streamed point, which reports its chunks as it goes",
+        "for an implementation that can be streamed",
     )
     max_time: float = Field(default=10.0, gt=0, description="sampling time of a point, seconds")
     precision: float = Field(

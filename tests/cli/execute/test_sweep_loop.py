@@ -191,8 +191,9 @@ def test_the_watchdog_s_time_follows_the_prediction_unless_it_was_given() -> Non
     bench = Bench()
     bench.sweep([a_point(64)], settings=Settings(timeout=7.0))
     assert bench.timeouts == [7.0]
-    assert timeout_of(Settings(), 0.001) == LEAST_TIMEOUT_S
-    assert timeout_of(Settings(), 59.0) > 10 * 59.0 + 10.0
+    assert timeout_of(Settings(), "op", 0.001) == LEAST_TIMEOUT_S["op"]
+    assert timeout_of(Settings(), "model", 0.001) == LEAST_TIMEOUT_S["model"] > LEAST_TIMEOUT_S["op"]
+    assert timeout_of(Settings(), "op", 59.0) > 10 * 59.0 + 10.0
     slow = Bench()
     first, larger = a_point(64), a_point(128)
     slow.answers = {first.key: took(10.0)}
