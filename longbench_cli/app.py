@@ -56,7 +56,9 @@ def _unwrapped(text: str) -> str:
 
 COMMANDS = {
     "run": Command("longbench_cli.commands.run", "run", "Sweep lengths and implementations; verify, then time."),
+    "verify": Command("longbench_cli.commands.verify", "verify", "Check an implementation in every way that applies."),
     "report": Command("longbench_cli.commands.report", "report", "Draw the curves of one or more run files."),
+    "pattern": Command("longbench_cli.commands.pattern", "pattern", "What an attention sees, and how far that gets."),
     "list": Command("longbench_cli.commands.listing", "list_", "Implementations, back ends, profiles or devices."),
     "doctor": Command("longbench_cli.commands.doctor", "doctor", "What this machine can measure, and how well."),
 }

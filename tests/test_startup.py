@@ -28,7 +28,17 @@ def test_importing_the_packages_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "--version", "run --help", "report --help", "list --help", "doctor --help", "list profiles"]
+    "words",
+    [
+        "--help",
+        "--version",
+        "run --help",
+        "report --help",
+        "pattern --help",
+        "list --help",
+        "doctor --help",
+        "list profiles",
+    ],
 )
 def test_help_is_light(words: str) -> None:
     loaded = modules_after(f"from longbench_cli.app import main; main({words.split()!r})")
