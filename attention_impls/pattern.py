@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from attention_impls.shape import AttentionShape
 
 
 class Pattern(Protocol):
-    """Which keys each (head, query) sees. A key in several ranges counts several times."""
+    """Which keys each (head, query) sees. A key in several ranges counts several times.
+
+    A pattern may declare ``heads_alike = True``: that all heads see the same keys.
+    """
 
     @property
     def shape(self) -> AttentionShape: ...
@@ -40,6 +43,7 @@ class FullPattern:
 
     shape: AttentionShape
     exact_mixing: bool = True
+    heads_alike: ClassVar[bool] = True
 
     def key_ranges(self, head: int, query: int) -> Sequence[range]:  # noqa: ARG002 (all heads alike)
         return (range(query + 1 if self.shape.causal else self.shape.seq_len),)

@@ -173,6 +173,8 @@ def sample(training: Training, prompt: str, count: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
+    if options.sample and not options.prompt:
+        sys.exit("train.py: --prompt is empty: give at least one byte to go on from, or --sample 0")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint: Path | None = options.checkpoint
     if checkpoint is not None and checkpoint.exists():

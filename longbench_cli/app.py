@@ -29,8 +29,8 @@ HELP = (
     "How does this attention scale?\n\n"
     "Sweeps sequence length from 8k to 1b tokens, checks every result against a float64 oracle before it is timed, "
     "and draws the runtime-versus-length curves.\n\n"
-    "Exit codes: 0 every point has a result; 1 a point crashed, timed out or was incorrect, "
-    "or the run was interrupted; 2 usage."
+    "Exit codes: 0 every point has a result, or no check failed; 1 a point crashed, timed out or was incorrect, "
+    "the run was interrupted, or a check of verify failed; 2 usage."
 )
 
 

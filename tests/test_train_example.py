@@ -81,6 +81,11 @@ def test_the_command_trains_saves_resumes_and_writes(
     assert [entry["step"] for entry in resumed.history] == list(range(1, resumed.step + 1))
 
 
+def test_an_empty_prompt_is_refused_before_training(example: ModuleType, text: Path) -> None:
+    with pytest.raises(SystemExit, match=r"--prompt is empty: give at least one byte to go on from, or --sample 0"):
+        example.main([str(text), *SMALL, *SEGMENTS, "--minutes", "0", "--prompt", ""])
+
+
 def test_a_file_that_is_too_short_is_refused_in_one_line(example: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "short.txt"
     path.write_text("short")

@@ -16,6 +16,7 @@ from torch import Tensor
 from attention_impls.dilated.branches import branch_pieces
 from attention_impls.dilated.schedule import Schedule
 from attention_impls.kernels.base import Backend
+from attention_impls.kernels.heads import repeat_kv, sum_groups
 from attention_impls.merging import pieces
 from attention_impls.merging.merge import add_piece, merge_piece, place_lse, place_piece
 from attention_impls.merging.pieces import Gatherer, Piece, gather_lse
@@ -149,7 +150,10 @@ class DilatedAttention(torch.autograd.Function):
         scale: float,
         backend: Backend,
     ) -> Any:
-        out, lse = dilated_forward(q, k, v, schedule, offsets, causal, scale, backend)
+        group = q.shape[2] // k.shape[2]
+        out, lse = dilated_forward(
+            q, repeat_kv(k, group), repeat_kv(v, group), schedule, offsets, causal, scale, backend
+        )
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.call = (schedule, offsets, mixing_gradient, causal, scale, backend)
         ctx.mark_non_differentiable(lse)
@@ -157,5 +161,8 @@ class DilatedAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        dq, dk, dv = dilated_backward(grads[0], *ctx.saved_tensors, *ctx.call)
-        return dq, dk, dv, None, None, None, None, None, None
+        q, k, v, out, lse = ctx.saved_tensors
+        group = q.shape[2] // k.shape[2]
+        k, v = repeat_kv(k, group), repeat_kv(v, group)
+        dq, dk, dv = dilated_backward(grads[0], q, k, v, out, lse, *ctx.call)
+        return dq, sum_groups(dk, group), sum_groups(dv, group), None, None, None, None, None, None

@@ -10,7 +10,7 @@ from torch import Tensor
 from attention_impls.dilated.autograd import DilatedAttention
 from attention_impls.dilated.pattern import OFFSETS
 from attention_impls.dilated.schedule import Schedule
-from attention_impls.kernels.heads import check_qkv, repeat_kv
+from attention_impls.kernels.heads import check_qkv
 from attention_impls.kernels.registry import get_backend
 
 
@@ -88,7 +88,7 @@ def dilated_attention(
         ValueError: shapes or options that do not go together.
         Unsupported: the back end does not exist, or not for these inputs on this machine.
     """
-    group = check_qkv(q, k, v)
+    check_qkv(q, k, v)
     schedule = Schedule.of(segments, dilations)
     if offsets not in OFFSETS:
         raise ValueError(f"unknown offsets {offsets!r}: choose {' or '.join(OFFSETS)}")
@@ -97,6 +97,6 @@ def dilated_attention(
     kernel = get_backend(backend, q.device.type, q.dtype, q.shape[3])
     factor = q.shape[3] ** -0.5 if scale is None else scale
     out, lse = DilatedAttention.apply(  # type: ignore[no-untyped-call]
-        q, repeat_kv(k, group), repeat_kv(v, group), schedule, offsets, mixing_gradient, causal, factor, kernel
+        q, k, v, schedule, offsets, mixing_gradient, causal, factor, kernel
     )
     return (out, lse) if return_lse else out

@@ -170,6 +170,11 @@ class BlockRecurrentTransformer(nn.Module):
             raise ValueError(f"bptt must be at least 1 block, or None for all, not {bptt}")
         if memories is not None and len(memories) != config.depth:
             raise ValueError(f"memories of {len(memories)} layers were given to a model of {config.depth}")
+        for kept in (keys for memory in memories or () for keys in memory if keys is not None):
+            if kept.k.shape[0] != tokens.shape[0]:
+                raise ValueError(
+                    f"memories of a batch of {kept.k.shape[0]} were given with {tokens.shape[0]} sequences"
+                )
         if states is not None:
             expected = (tokens.shape[0], config.num_state_vectors, config.dim)
             found = [tuple(vectors.shape) for vectors in states]
@@ -217,7 +222,7 @@ def seeded_logits(
     model_arguments: dict[str, object], bptt: int | None, device: torch.device | str, dtype: torch.dtype, seed: int
 ) -> BlockRecurrentLogits:
     """A model whose parameters follow from ``seed``; torch's own generators stay as they are."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # drawn on the CPU: the same for every device
+        torch.default_generator.manual_seed(seed)
         model = BlockRecurrentTransformer(**model_arguments)  # type: ignore[arg-type]
     return BlockRecurrentLogits(model, bptt).to(device=device, dtype=dtype)

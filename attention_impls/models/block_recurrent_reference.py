@@ -1,4 +1,4 @@
-"""The Block-Recurrent Transformer written out: a loop over blocks, every score held, apart from the module.
+"""The Block-Recurrent Transformer written out: a loop over blocks, every score written out, apart from the module.
 
 It shares with :mod:`attention_impls.models.block_recurrent` its config and the names in its state dict.
 """
@@ -9,8 +9,12 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from attention_impls.models.block_recurrent_config import BlockRecurrentConfig
+
+ROWS = 128
+"""Queries at once: their scores are all that is held of a block's, and for the backward they are done again."""
 
 Parameters = Mapping[str, Tensor]
 KeysValues = tuple[Tensor, Tensor]
@@ -130,13 +134,20 @@ class _Layer:
             k = k / k.norm(dim=-1, keepdim=True) * self.p[f"{scores}.norm.key_scale"]
         group = self.config.heads // self.config.kv_heads
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        if token_positions:
-            key_at = torch.arange(k.shape[2], device=k.device)
-            query_at = key_at[-q.shape[2] :]
-            product = _xpos_product(q, k, query_at, key_at).masked_fill(key_at > query_at[:, None], float("-inf"))
-        else:
+        at = torch.arange(k.shape[2] - q.shape[2], k.shape[2], device=q.device) if token_positions else None
+        rows = []
+        for i, part in enumerate(q.split(ROWS, 2)):
+            here = None if at is None else at[i * ROWS :][:ROWS]
+            rows.append(checkpoint(self._softmax_rows, part, k, v, here, use_reentrant=False))
+        return torch.cat(rows, 2).transpose(1, 2).flatten(2)
+
+    def _softmax_rows(self, q: Tensor, k: Tensor, v: Tensor, query_at: Tensor | None) -> Tensor:
+        if query_at is None:
             product = q @ k.transpose(2, 3)
-        return ((product * self.scale).softmax(-1) @ v).transpose(1, 2).flatten(2)
+        else:
+            key_at = torch.arange(k.shape[2], device=k.device)
+            product = _xpos_product(q, k, query_at, key_at).masked_fill(key_at > query_at[:, None], float("-inf"))
+        return (product * self.scale).softmax(-1) @ v
 
 
 def _xpos_product(q: Tensor, k: Tensor, query_at: Tensor, key_at: Tensor) -> Tensor:

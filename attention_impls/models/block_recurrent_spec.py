@@ -19,6 +19,10 @@ from attention_impls.shape import AttentionShape
 if TYPE_CHECKING:
     import torch
 
+_REFERENCE_FLOPS = 1.6e12
+"""What a float64 reference may cost: some fifty seconds of one CPU core. Less would leave out the second block, and
+with it memory and state, of the published sizes."""
+
 DEFAULTS: Options = {
     "depth": 2,
     "ff_mult": 4,
@@ -99,9 +103,19 @@ def _vocab(options: Options) -> int:
 
 
 def _reference_tokens(shape: AttentionShape, options: Options) -> int:
-    """Two blocks and part of a third: memory and state act from the second on, compressed keys in the third."""
-    width = config_of(shape, options).block_width
-    return 2 * width + width // 2 + 1
+    """Two blocks and part of a third: memory and state act from the second on, compressed keys in the third.
+
+    Fewer, down to 64 tokens, where that would cost more than :data:`_REFERENCE_FLOPS` (forward, recomputed attention
+    and backward: four times the forward).
+    """
+    config = config_of(shape, options)
+    width = config.block_width
+    for wanted in (2 * width + width // 2 + 1, width + width // 8 + 1, 1024, 512, 256, 128):
+        tokens = min(wanted, shape.seq_len)
+        one = replace(shape, seq_len=tokens, batch=1)
+        if 4 * block_recurrent_work(config, one, None, "fwd", 8).cost.flops <= _REFERENCE_FLOPS:
+            return tokens
+    return min(64, shape.seq_len)
 
 
 def _load() -> Callable[..., Any]:

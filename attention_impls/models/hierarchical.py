@@ -117,7 +117,8 @@ class HierarchicalTransformer(nn.Module):
         Raises:
             ValueError: tokens of another shape, or fewer than 2 of a sequence.
         """
-        if tokens.dim() == 2 and tokens.shape[1] < 2:
+        self._check(tokens)
+        if tokens.shape[1] < 2:
             raise ValueError(f"a loss needs at least 2 tokens of a sequence, not {tokens.shape[1]}")
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
         rows = self._rows(inputs)
@@ -127,10 +128,14 @@ class HierarchicalTransformer(nn.Module):
         extra = self.loss_weights[0] * reconstruction.sum() + self.loss_weights[1] * next_embedding.sum()
         return HierarchicalLoss(next_token + extra, next_token, reconstruction, next_embedding)
 
+    @staticmethod
+    def _check(tokens: Tensor) -> None:
+        if tokens.dim() != 2 or 0 in tokens.shape:
+            raise ValueError(f"tokens must be (batch, seq), at least one of each, not {tuple(tokens.shape)}")
+
     def _rows(self, tokens: Tensor) -> list[Tensor]:
         """The last layer's rows of every level, normalised where they are read: (batch, rows, level dim) each."""
-        if tokens.dim() != 2 or tokens.shape[1] < 1:
-            raise ValueError(f"tokens must be (batch, seq), at least one of each, not {tuple(tokens.shape)}")
+        self._check(tokens)
         h, seq = self.hierarchy, tokens.shape[1]
         x = self.token_embedding(tokens)
         at = [positions(level, seq, x.dtype, x.device) for level in h.levels]

@@ -78,7 +78,8 @@ def search(pattern: Pattern, start: int, *, heads: Sequence[int] | None = None, 
     if isinstance(pattern, DilatedPattern):
         hops = group_hops(pattern, start, chosen, directed=directed)
     else:
-        hops = range_hops(_edges(pattern, chosen, directed), n, start, possible)
+        distinct = chosen[:1] if getattr(pattern, "heads_alike", False) else chosen
+        hops = range_hops(_edges(pattern, distinct, directed), n, start, possible)
     return Reach(start, hops, possible)
 
 

@@ -75,7 +75,7 @@ def sparse_attention(
     backend: str | None = None,
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The Sparse Transformer's attention (Child et al., 2019, arXiv:1904.10509, section 4.3, merged head).
+    """The Sparse Transformer's attention (Child et al., 2019, arXiv:1904.10509, section 4.3; 5.1: merged head).
 
     Every query sees the union of both factors, each key once. ``strided``: the keys less than ``stride``
     away and those a multiple of ``stride`` away. ``fixed``: its own block of ``stride`` tokens, and the

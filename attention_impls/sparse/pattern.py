@@ -1,7 +1,7 @@
 """The patterns of sparse attention: a sliding window, and the Sparse Transformer's two factorised ones.
 
-Child et al., 2019 (arXiv:1904.10509), section 4.3, each as the union of its two factors ("merged
-head"): a key that both name counts once. All heads are alike.
+Child et al., 2019 (arXiv:1904.10509), section 4.3, each as the union of its two factors (section 5.1:
+a "merged head"): a key that both name counts once. All heads are alike.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from typing import ClassVar
 
 from attention_impls.shape import AttentionShape
 
@@ -35,6 +36,7 @@ class SlidingWindowPattern:
     shape: AttentionShape
     window: int
     exact_mixing: bool = True
+    heads_alike: ClassVar[bool] = True
 
     def key_ranges(self, head: int, query: int) -> Sequence[range]:  # noqa: ARG002 (all heads alike)
         after = 1 if self.shape.causal else self.window
@@ -61,6 +63,7 @@ class StridedPattern:
     shape: AttentionShape
     stride: int
     exact_mixing: bool = True
+    heads_alike: ClassVar[bool] = True
 
     @property
     def window(self) -> SlidingWindowPattern:
@@ -102,6 +105,7 @@ class FixedPattern:
     stride: int
     columns: int
     exact_mixing: bool = True
+    heads_alike: ClassVar[bool] = True
 
     def key_ranges(self, head: int, query: int) -> Sequence[range]:  # noqa: ARG002 (all heads alike)
         block = self._block(query)

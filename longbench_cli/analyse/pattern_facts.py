@@ -88,7 +88,11 @@ class Direction:
 
 @dataclass(frozen=True, slots=True)
 class PathBound:
-    """The paper's bound on the longest path, log_ratio(N (ratio - 1) / base)."""
+    """The paper's bound on the longest path, log_ratio(N (ratio - 1) / base).
+
+    The paper estimates it from how far the segments of that many layers reach together, whatever they leave
+    out: a path may be longer.
+    """
 
     base: int
     ratio: float

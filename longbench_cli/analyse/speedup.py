@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from longbench_cli.analyse.curves import Curve
 from longbench_cli.record.schema import MeasuredPoint
@@ -67,8 +68,13 @@ def _same_job(one: MeasuredPoint, other: MeasuredPoint) -> bool:
     plain = {"impl": "", "backend": "", "options": {}}
     if one.case.model_copy(update=plain) != other.case.model_copy(update=plain):
         return False
-    options, others = one.case.options, other.case.options
-    return all(options[name] == others[name] for name in _AROUND & options.keys() & others.keys())
+    options, others = _settled(one), _settled(other)
+    return all(options[name] == others[name] for name in options.keys() & others.keys())
+
+
+def _settled(point: MeasuredPoint) -> dict[str, Any]:
+    """The options around its attention, as what they came to where that is recorded: a depth left out is a number."""
+    return {name: point.details.get(name, value) for name, value in point.case.options.items() if name in _AROUND}
 
 
 def _ratio(point: MeasuredPoint, baseline: MeasuredPoint) -> Speedup:

@@ -117,5 +117,6 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return " ".join(f"{key}={item}" for key, item in value.items() if item is not None)
+        # An option without a default is one all the same.
+        return " ".join(key if item is None else f"{key}={item}" for key, item in value.items())
     return "" if value is None else str(value)

@@ -73,6 +73,8 @@ def pattern(
     """Show what an attention sees: pairs, FLOPs, the phases its heads cover, and how far information gets.
 
     Nothing is run: all of it follows from the pattern, without a GPU and for up to 16m tokens.
+
+    Exit codes: 0 shown; 2 usage.
     """
     from longbench_cli.present.pattern_picture import check_format, write_picture
 

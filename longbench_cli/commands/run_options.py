@@ -110,7 +110,11 @@ Columns = Annotated[
 ]
 MatchFlops = Annotated[
     Text,
-    _impl("--match-flops", metavar="NAMES", help="Of sparse: the stride that makes as many pairs as dilated has."),
+    _impl(
+        "--match-flops",
+        metavar="NAMES",
+        help="Of sparse: dilated, for the stride whose pairs come nearest to those of dilated's default schedule.",
+    ),
 ]
 Window = Annotated[
     Text,

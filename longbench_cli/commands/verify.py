@@ -59,7 +59,9 @@ def verify(
         str | None,
         _what("--causal", metavar="true|false|both", help="Whether a query is kept from later keys (default: both)."),
     ] = None,
-    device: options.Device = None,
+    device: Annotated[
+        str | None, _what("--device", metavar="NAMES", help="cpu, cuda, or auto: cuda if there is one (default: auto).")
+    ] = None,
     backend: options.Backend = None,
     schedule: options.Schedule = None,
     segments: options.Segments = None,
@@ -129,7 +131,8 @@ def _names(words: list[str]) -> list[str]:
 
 
 def _cases(names: list[str], asked: dict[str, str | int | None]) -> Iterator[tuple[Case, int]]:
-    """What to examine, an implementation at a time, and the seed."""
+    """What to examine, an implementation at a time, and the seed; refused as ``longbench run`` refuses it."""
+    from longbench_cli.commands.run_checks import refuse_unrunnable, visible_gpus
     from longbench_cli.sweep.options import resolve
     from longbench_cli.sweep.plan import make_plan
 
@@ -137,7 +140,9 @@ def _cases(names: list[str], asked: dict[str, str | int | None]) -> Iterator[tup
     defaults = {name: value for name, value in _SHAPE.items() if name not in sized_by_preset}
     given = {name: value for name, value in asked.items() if value is not None}
     resolved = resolve({"impl": ",".join(names), **defaults, **given})
-    cases = [point.case for point in make_plan(resolved).points]
+    plan = make_plan(resolved)
+    refuse_unrunnable(plan, device_left_open="auto" in resolved.values.device, gpus_found=visible_gpus)
+    cases = [point.case for point in plan.points]
     for case in sorted(cases, key=lambda case: names.index(case.impl)):
         length = case.seq_len if "seq" in given else _length(case)
         yield case.model_copy(update={"seq_len": length}), resolved.values.seed

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from longbench_cli.analyse.curves import AnyPoint
 from longbench_cli.present.findings import finding
 from longbench_cli.present.series import Series, build_series, format_workload, title_of
-from longbench_cli.present.tables import Table, actual_tflops, dense_tflops, fits_table, points_table
+from longbench_cli.present.tables import Table, actual_tflops, dense_tflops, fits_table, median_per_block, points_table
 
 if TYPE_CHECKING:
     from longbench_cli.record.journal import Run
@@ -63,12 +63,13 @@ def to_csv(runs: Sequence[Run]) -> str:
 
 
 _CSV_FIELDS = (
-    "run_id", "run_file", "created_utc", "key", "session", "impl", "kind", "backend", "pass", "seq_len_tokens", "batch",
-    "heads", "kv_heads", "head_dim", "dtype", "causal", "world_size", "device", "options_json", "status", "reason",
-    "execution", "median_ns", "ci95_low_ns", "ci95_high_ns", "mean_ns", "p95_ns", "noise_ratio", "iterations",
-    "stopped_by", "actual_flops", "dense_equivalent_flops", "actual_tflop_per_s", "dense_equivalent_tflop_per_s",
-    "io_bytes", "comm_bytes", "input_bytes", "peak_bytes", "nvml_peak_bytes", "verification_status",
-    "verification_rows", "verification_max_error", "verification_tolerance",
+    "run_id", "run_file", "created_utc", "key", "session", "impl", "kind", "backend", "pass", "seq_len_tokens",
+    "batch", "heads", "kv_heads", "head_dim", "dtype", "causal", "world_size", "device", "options_json",
+    "details_json", "status", "reason", "execution", "median_ns", "median_per_block_ns", "ci95_low_ns",
+    "ci95_high_ns", "mean_ns", "p95_ns", "noise_ratio", "iterations", "stopped_by", "actual_flops",
+    "dense_equivalent_flops", "actual_tflop_per_s", "dense_equivalent_tflop_per_s", "io_bytes", "comm_bytes",
+    "input_bytes", "peak_bytes", "nvml_peak_bytes", "verification_status", "verification_rows",
+    "verification_max_error", "verification_tolerance",
 )  # fmt: skip
 
 
@@ -82,8 +83,10 @@ def _csv_row(run: Run, point: AnyPoint) -> dict[str, Any]:
         "session": point.session,
         "seq_len_tokens": case.pop("seq_len"),
         "options_json": json.dumps(case.pop("options"), sort_keys=True),
+        "details_json": json.dumps(point.details, sort_keys=True),
         "status": point.status,
         "reason": point.reason,
+        "median_per_block_ns": median_per_block(point),
         "execution": point.execution,
         "actual_tflop_per_s": actual_tflops(point),
         "dense_equivalent_tflop_per_s": dense_tflops(point),

@@ -36,7 +36,9 @@ def comparison(series: Series) -> str:
     speedup = series.speedup
     if speedup is None:
         return ""
-    where = f"{speedup.baseline} at {format_length(speedup.seq_len)}"
+    # A model's baseline may be in the same report with other attentions; an attention's is one by name.
+    which = f"{speedup.baseline} with full attention" if series.curve.case.kind == "model" else speedup.baseline
+    where = f"{which} at {format_length(speedup.seq_len)}"
     if speedup.interval is not None and not speedup.significant:
         return f"no faster or slower than {where} beyond the noise"
     if speedup.ratio >= 1:

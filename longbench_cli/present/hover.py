@@ -6,7 +6,7 @@ import html
 
 from longbench_cli.analyse.curves import AnyPoint
 from longbench_cli.present.series import Series, format_options
-from longbench_cli.present.tables import actual_tflops, dense_tflops
+from longbench_cli.present.tables import actual_tflops, dense_tflops, median_per_block
 from longbench_cli.present.units import count, format_bytes, format_duration, format_interval, format_significant
 from longbench_cli.sweep.axes import format_length
 
@@ -35,6 +35,8 @@ def _outcome(point: AnyPoint) -> list[str]:
     latency, lines = point.latency, []
     interval = f" (95%: {format_interval(*latency.ci95_ns, latency.median_ns)})" if latency.ci95_ns else ""
     lines.append(f"median {format_duration(latency.median_ns)}{interval}")
+    if (each := median_per_block(point)) is not None:
+        lines.append(f"{format_duration(each)} per block, {count(point.details['blocks'], 'block')}")
     lines.append(f"{len(latency.iterations_ns)} iterations, stopped by {latency.stopped_by}")
     actual, dense = actual_tflops(point), dense_tflops(point)
     if actual is not None and dense is not None:

@@ -207,7 +207,8 @@ def _bound(found: Reachability, seq_len: int) -> Iterator[str]:
     bound = found.bound
     if bound is not None:
         yield (
-            f"LongNet's bound on the longest path: log_a(N (a - 1) / w0) = {format_significant(bound.hops)} "
+            f"LongNet's bound on the longest path, an estimate that paths may exceed: "
+            f"log_a(N (a - 1) / w0) = {format_significant(bound.hops)} "
             f"with a = {bound.ratio:g}, w0 = {format_length(bound.base)}, N = {format_length(seq_len)}"
         )
 

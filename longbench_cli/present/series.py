@@ -79,12 +79,16 @@ def run_label(run: Run, runs: Sequence[Run]) -> str:
 def _names(curves: Sequence[Curve], run_labels: Sequence[str]) -> list[tuple[str, ...]]:
     """For each curve its implementation, and the value of every axis that varies, the pass aside."""
     names: list[list[str]] = [[curve.case.impl] for curve in curves]
-    for own, unknown in ((_backend, ""), (_options, None)):  # differ by nature: compared within an implementation
-        for impl in {curve.case.impl for curve in curves}:
-            members = [index for index, curve in enumerate(curves) if curve.case.impl == impl]
-            if len({own(curves[index]) for index in members} - {unknown}) > 1:
-                for index in members:
-                    names[index].append(own(curves[index]))
+    for impl in {curve.case.impl for curve in curves}:  # these differ by nature: compared within an implementation
+        members = [index for index, curve in enumerate(curves) if curve.case.impl == impl]
+        if len({_backend(curves[index]) for index in members} - {""}) > 1:
+            for index in members:
+                names[index].append(_backend(curves[index]))
+        options = [curves[index].case.options for index in members]
+        varied = {name for one in options for name in one if any(other.get(name) != one[name] for other in options)}
+        for index in members:
+            own = curves[index].case.options
+            names[index].append(format_options({name: own[name] for name in varied & own.keys()}))
     for axis in (_mask, _dtype, _heads, _kv_heads, _head_dim, _workload, _ranks, _device):
         if len({axis(curve) for curve in curves}) > 1:
             for name, curve in zip(names, curves, strict=True):
@@ -108,10 +112,6 @@ def _add_runs(names: list[list[str]], curves: Sequence[Curve], run_labels: Seque
 
 def _backend(curve: Curve) -> str:
     return "" if curve.case.backend == UNRESOLVED else curve.case.backend
-
-
-def _options(curve: Curve) -> str:
-    return format_options(curve.case.options)
 
 
 def _mask(curve: Curve) -> str:
@@ -162,10 +162,20 @@ def format_options(options: dict[str, object]) -> str:
 
 
 def title_of(series: Sequence[Series]) -> str:
-    """What was measured: ``dilated and vanilla attention, 1k–64k tokens``."""
-    impls = list(dict.fromkeys(one.curve.case.impl for one in series))
-    if not impls:
+    """What was measured: ``dilated and vanilla attention, longnet model, 1k–64k tokens``."""
+    if not series:
         return "no point"
-    named = impls[0] if len(impls) == 1 else f"{', '.join(impls[:-1])} and {impls[-1]}"
+    impls: dict[str, list[str]] = {"op": [], "model": []}
+    for kind, impl in dict.fromkeys((one.curve.case.kind, one.curve.case.impl) for one in series):
+        impls[kind].append(impl)
+    named = []
+    if impls["op"]:
+        named.append(f"{_listed(impls['op'])} attention")
+    if models := impls["model"]:
+        named.append(f"{_listed(models)} model{'' if len(models) == 1 else 's'}")
     lengths = [point.case.seq_len for one in series for point in one.curve.points]
-    return f"{named} attention, {format_range(lengths)} tokens"
+    return f"{', '.join(named)}, {format_range(lengths)} tokens"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

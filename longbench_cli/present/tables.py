@@ -10,6 +10,7 @@ from longbench_cli.analyse.curves import AnyPoint
 from longbench_cli.present.findings import growth
 from longbench_cli.present.series import Series, format_options, run_label
 from longbench_cli.present.units import (
+    count,
     format_bytes,
     format_duration,
     format_fixed,
@@ -77,6 +78,22 @@ def _interval(_run: str, point: AnyPoint) -> Cell:
     return Cell(format_interval(*latency.ci95_ns, latency.median_ns), latency.noise)
 
 
+def _per_block(_run: str, point: AnyPoint) -> Cell:
+    return _number(median_per_block(point), format_duration)
+
+
+def _size(_run: str, point: AnyPoint) -> Cell:
+    """What the options of a model, or its defaults, come to."""
+    known = {name: point.details[name] for name in ("depth", "dim", "parameters") if name in point.details}
+    if point.case.kind != "model" or not all(type(value) is int for value in known.values()):
+        return _NOTHING
+    parts = [count(known["depth"], "layer")] if "depth" in known else []
+    parts += [f"width {known['dim']}"] if "dim" in known else []
+    if "parameters" in known:
+        parts.append(f"{format_significant(known['parameters'] / 1e6)} million parameters")
+    return Cell(", ".join(parts), known.get("parameters")) if parts else _NOTHING
+
+
 def _iterations(_run: str, point: AnyPoint) -> Cell:
     return _whole(len(point.latency.iterations_ns)) if point.latency else _NOTHING
 
@@ -121,6 +138,14 @@ def dense_tflops(point: AnyPoint) -> float | None:
     return _rate(point.cost.dense_flops, point) if isinstance(point, MeasuredPoint) else None
 
 
+def median_per_block(point: AnyPoint) -> float | None:
+    """Nanoseconds of the median over the blocks of a sequence; None for a point without one or the other."""
+    blocks = point.details.get("blocks")
+    if not isinstance(point, MeasuredPoint) or type(blocks) is not int or blocks < 1:
+        return None
+    return point.latency.median_ns / blocks
+
+
 def _rate(flops: int, point: MeasuredPoint) -> float | None:
     """None too where the clock was too coarse to see the pass."""
     return tflops(flops, point.latency.median_ns) if point.latency.median_ns > 0 else None
@@ -129,6 +154,7 @@ def _rate(flops: int, point: MeasuredPoint) -> float | None:
 _COLUMNS = (
     _Column("run", lambda run, _point: _word(run)),
     _Column("implementation", lambda _run, point: _word(point.case.impl), always=True),
+    _Column("kind", lambda _run, point: _word(point.case.kind)),
     _Column("back end", lambda _run, point: _word(point.case.backend), always=True),
     _Column("pass", lambda _run, point: _word(point.case.pass_), always=True),
     _Column("N", lambda _run, point: Cell(format_length(point.case.seq_len), point.case.seq_len), True, True),
@@ -141,8 +167,10 @@ _COLUMNS = (
     _Column("ranks", lambda _run, point: _whole(point.case.world_size), True),
     _Column("device", lambda _run, point: _word(point.case.device)),
     _Column("options", lambda _run, point: _word(format_options(point.case.options))),
+    _Column("model size", _size),
     _Column("status", lambda _run, point: _word(point.status), always=True),
     _Column("median", _median, True, True),
+    _Column("median per block", _per_block, True),
     _Column("95% interval", _interval, True),
     _Column("iterations", _iterations, True, True),
     _Column("TFLOP/s (actual)", _actual, True, True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product, zip_longest
 from math import prod
@@ -84,6 +84,7 @@ def make_plan(options: ResolvedOptions) -> Plan:
             case = _case(variant, frame, options)
             if case.key not in points:
                 points[case.key] = _point(case, variant.impl, options)
+    _refuse_unheard(options, points.values())
     name = options.profile.name if options.profile else None
     return Plan(tuple(points.values()), options.settings, name, dict(options.sources))
 
@@ -103,15 +104,31 @@ def _refuse_unused(options: ResolvedOptions, impls: list[Implementation]) -> Non
     if kinds == {"model"} and True not in options.values.causal and options.sources["causal"] != DEFAULT:
         raise UsageError(f"{options.where('causal')} false: a language model is causal; leave it out")
     for name in (*IMPL_OPTIONS, "backend"):
-        source = options.sources[name]
-        # A profile's option may be idle where the command line chose other implementations.
-        ours = source == COMMAND_LINE or (source != DEFAULT and options.sources["impl"] == source)
-        if ours and not any(_takes(impl, name) for impl in impls):
+        if _for_these_impls(options, name) and not any(_takes(impl, name) for impl in impls):
             takers = ", ".join(other.name for other in implementations().values() if _takes(other, name))
             raise UsageError(
                 f"{options.where(name)}: none of this sweep's implementations takes it "
                 f"({', '.join(impl.name for impl in impls)}); leave it out, or add one that does ({takers})"
             )
+
+
+def _refuse_unheard(options: ResolvedOptions, points: Iterable[PlannedPoint]) -> None:
+    """Refuse a number of key heads that no point has, since its models have as many as query heads."""
+    if not _for_these_impls(options, "kv_heads"):
+        return
+    found = {point.case.kv_heads for point in points}
+    for asked in options.values.kv_heads or ():
+        if asked not in found:
+            raise UsageError(
+                f"{options.where('kv_heads')} {asked}: this sweep's models have as many key heads as query heads; "
+                "leave it out, or add an implementation that takes fewer (block-recurrent, or an attention)"
+            )
+
+
+def _for_these_impls(options: ResolvedOptions, name: str) -> bool:
+    """Whether an option was given for them: a profile's may be idle where the command line chose others."""
+    source = options.sources[name]
+    return source == COMMAND_LINE or (source != DEFAULT and options.sources["impl"] == source)
 
 
 def _takes(impl: Implementation, option: str) -> bool:

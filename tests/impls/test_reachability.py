@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +152,28 @@ def test_a_million_tokens_are_searched_by_group() -> None:
         found = search(pattern, n // 2, directed=directed)
         assert (found.reached, found.longest) == (n, 2)
         assert sum(found.histogram) == n
+
+
+def test_heads_that_are_alike_are_walked_once() -> None:
+    asked: set[int] = set()
+
+    class Watched:
+        heads_alike = True
+        shape = AttentionShape(64, heads=8, kv_heads=8)
+        whole = StridedPattern(shape, 8)
+
+        def key_ranges(self, head: int, query: int) -> Sequence[range]:
+            asked.add(head)
+            return self.whole.key_ranges(head, query)
+
+        def query_ranges(self, head: int, key: int) -> Sequence[range]:
+            asked.add(head)
+            return self.whole.query_ranges(head, key)
+
+    watched: Any = Watched()
+    found = search(watched, 20, directed=False)
+    assert asked == {0}
+    assert found.hops.tolist() == dense_hops(Watched.whole, 20, range(8), directed=False)
 
 
 def test_a_window_is_walked_once_however_long() -> None:

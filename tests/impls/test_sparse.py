@@ -158,10 +158,16 @@ def test_shorter_types_stay_close(which: int, dtype: torch.dtype, causal: bool) 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_inputs_of_any_strides(layout: str) -> None:
-    for pattern in patterns_at(AttentionShape(47, batch=2, heads=2, kv_heads=2, head_dim=8)):
+    for pattern in patterns_at(AttentionShape(47, batch=2, heads=4, kv_heads=2, head_dim=8)):
         q, k, v = (x.detach() for x in inputs(pattern, 2))
         laid_out = [LAYOUTS[layout](x) for x in (q, k, v)]
-        torch.testing.assert_close(run(pattern, *laid_out), run(pattern, q, k, v), rtol=0, atol=EXACT)
+        grad = torch.randn_like(q)
+        results = []
+        for inputs_, grad_ in (((q, k, v), grad), (laid_out, LAYOUTS[layout](grad))):
+            leaves = [x.detach().requires_grad_() for x in inputs_]
+            out = run(pattern, *leaves)
+            results.append((out, *torch.autograd.grad(out, leaves, grad_)))
+        torch.testing.assert_close(results[1], results[0], rtol=0, atol=EXACT)
 
 
 def test_the_registry_runs_what_its_pattern_says() -> None:

@@ -125,3 +125,15 @@ def test_a_model_is_compared_with_the_transformer_of_full_attention_and_of_its_o
     assert full is None
     assert deeper is None
     assert attention is None
+
+
+def test_a_depth_that_was_left_out_is_the_one_that_it_came_to() -> None:
+    left_out = _model("transformer", 6e6, attention="vanilla").model_copy(update={"details": {"depth": 2}})
+    left_out.case.options["depth"] = None
+    points = [_model("block-recurrent", 2e6), left_out, _model("hierarchical", 2e6, depth=3)]
+    blocks, _, deeper = (
+        over_full_attention(curve, found) for found in [curves_of([make_run(points)])] for curve in found
+    )
+    assert blocks is not None
+    assert blocks.ratio == pytest.approx(3)
+    assert deeper is None

@@ -56,6 +56,15 @@ def fail(error: BaseException) -> Callable[[], object]:
     return action
 
 
+@pytest.mark.parametrize("command", ["run", "verify", "pattern"])
+def test_help_says_what_the_exit_codes_mean(shell: Shell, command: str) -> None:
+    code, out, _ = shell.main(command, "--help")
+    assert code == 0
+    words = " ".join(out.split())
+    assert "Exit codes: 0 " in words
+    assert "2 usage" in words
+
+
 def test_a_usage_error_is_one_line_and_exit_2(shell: Shell) -> None:
     assert shell(fail(UsageError("plan.toml: unknown key 'sq': did you mean 'seq'?"))) == (
         2,

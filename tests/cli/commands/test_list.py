@@ -38,9 +38,12 @@ def test_impls_come_with_their_summary_and_options(listed: Callable[..., str]) -
     rows = rows_by_name(listed("impls", "--json"))
     assert {"vanilla", "dilated"} <= rows.keys()
     assert rows["dilated"]["options"]["schedule"] == "geometric"
+    assert rows["sparse"]["options"]["stride"] is None
     text = listed("impls")
     for name, row in rows.items():
         assert any(line.startswith(name) and str(row["summary"]) in line for line in text.splitlines())
+    (sparse,) = (line.split() for line in text.splitlines() if line.startswith("sparse "))
+    assert {"pattern=strided", "stride", "columns", "match_flops"} <= set(sparse)
 
 
 def test_an_installed_package_adds_an_implementation(longbench: Callable[..., Any], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from attention_impls import api
 from attention_impls.api import Implementation, get_implementation
 from longbench_cli import app
+from longbench_cli.commands import run_checks
 from longbench_cli.commands.verify import verify
 from longbench_cli.measure.checks.suite import MODEL_CHECKS, OP_CHECKS
 from longbench_cli.sweep.fields import IMPL_OPTIONS
@@ -127,7 +128,8 @@ def test_all_is_every_known_implementation(call: Verify, monkeypatch: pytest.Mon
         (("vanilla,",), "IMPL 'vanilla,': expected values separated by single commas"),
         (("vanilla", "--seq", "0"), "--seq '0': 0 is not between 1 and"),
         (("dilated", "--segments", "16,32", "--dilations", "1"), "--segments, --dilations: segments and dilations"),
-        (("vanilla", "--backend", "sdpa-cudnn"), "vanilla: declined: back end 'sdpa-cudnn' runs on cuda only"),
+        (("vanilla", "--backend", "sdpa-cudnn"), "--backend sdpa-cudnn: back end 'sdpa-cudnn' runs on cuda only"),
+        (("vanilla", "--backend", "nonsense"), "--backend nonsense: back end 'nonsense' is unknown: choose "),
     ],
 )  # fmt: skip
 def test_a_slip_is_one_line_and_exit_2(call: Verify, words: tuple[str, ...], says: str) -> None:
@@ -135,6 +137,12 @@ def test_a_slip_is_one_line_and_exit_2(call: Verify, words: tuple[str, ...], say
     assert code == 2
     assert err.startswith(f"longbench: {says}")
     assert err.count("\n") == 1
+
+
+def test_a_device_that_is_not_there_is_refused_as_run_refuses_it(call: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_checks, "visible_gpus", lambda: 0)
+    message = "longbench: --device cuda: no GPU found: --device cpu measures on the processor\n"
+    assert call("vanilla", "--device", "cuda", "--seq", "64") == (2, "", message)
 
 
 def test_every_option_of_an_implementation_can_be_given() -> None:

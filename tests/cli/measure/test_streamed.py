@@ -122,6 +122,20 @@ def test_a_huge_batch_of_short_sequences_is_cut_along_the_batch(monkeypatch: pyt
     assert result["streaming"]["chunks"] == 13
 
 
+def test_a_short_pass_is_measured_as_often_as_it_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial is called again until its times add up: the pass that was checked must not be counted twice."""
+    ran: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        ran.append(1)
+        return run_pass(*arguments)
+
+    monkeypatch.setattr(streamed_point, "run_pass", counted)
+    short = case(seq_len=300, **{"pass": "fwd"})
+    result = measure_streamed_point(short, Settings(min_iterations=1, max_iterations=4), lambda *_: None)
+    assert len(result["latency"]["iterations_ns"]) == len(ran) == 4
+
+
 def outputs(event: Event) -> None:
     if isinstance(event, Outputs):
         event.out.mul_(1.01)

@@ -10,7 +10,9 @@ import pytest
 from sample_runs import make_case, make_run, measured, realistic_points, unmeasured
 
 from longbench_cli.present.export import to_csv, to_json, to_markdown
-from longbench_cli.record.schema import POINT, RunHeader
+from longbench_cli.present.hover import hover_text
+from longbench_cli.present.series import build_series
+from longbench_cli.record.schema import POINT, MeasuredPoint, RunHeader
 
 
 def tables(markdown: str) -> list[list[dict[str, str]]]:
@@ -51,7 +53,7 @@ def test_markdown_has_exponents_and_every_point() -> None:
 
 def test_markdown_says_once_what_is_the_same_for_all_points() -> None:
     text = to_markdown([make_run(realistic_points())])
-    assert "The same for all points: batch 1, heads 8, kv heads 8, head dim 64, dtype bfloat16" in text
+    assert "The same for all points: kind op, batch 1, heads 8, kv heads 8, head dim 64, dtype bfloat16" in text
     assert "dtype" not in tables(text)[1][0]
 
 
@@ -63,6 +65,41 @@ def test_options_have_a_column_only_if_an_implementation_has_several() -> None:
     other = measured(make_case("dilated", options={"schedule": "lm"}), 1e6)
     rows = tables(to_markdown([make_run([*same, other])]))[1]
     assert {row["options"] for row in rows} == {"schedule=geometric", "schedule=lm"}
+
+
+def block_recurrent(length: int, **details: object) -> MeasuredPoint:
+    case = make_case("block-recurrent", length, kind="model", causal=True, options={"block_width": 512})
+    return measured(case, 6e6, noise=0, details=details)
+
+
+def test_time_per_block_stands_beside_the_time_of_the_sequence() -> None:
+    points = [block_recurrent(1024, blocks=2), block_recurrent(1536, blocks=3), measured(make_case(), 1e6)]
+    run = make_run(points)
+    rows = tables(to_markdown([run]))[1]
+    assert [(row["N"], row["median per block"]) for row in rows] == [
+        ("1k", "3.000 ms"),
+        ("1536", "2.000 ms"),
+        ("8k", ""),
+    ]
+    rows = list(csv.DictReader(io.StringIO(to_csv([run]))))
+    assert [row["median_per_block_ns"] for row in rows] == ["3000000.0", "2000000.0", ""]
+    assert [json.loads(row["details_json"]) for row in rows] == [{"blocks": 2}, {"blocks": 3}, {}]
+    assert "3.000 ms per block, 2 blocks" in hover_text(build_series([run])[0], points[0])
+
+
+def test_without_blocks_nothing_is_said_of_them() -> None:
+    late = unmeasured(make_case("block-recurrent", kind="model"), "oom", "full", details={"blocks": 16})
+    text = to_markdown([make_run([late, measured(make_case(), 1e6), block_recurrent(1024, blocks="many")])])
+    assert "per block" not in text
+
+
+def test_what_is_a_model_and_how_large_is_in_the_table() -> None:
+    model = block_recurrent(1024, blocks=2, depth=2, dim=512, parameters=6574432)
+    attention, first = sorted(
+        tables(to_markdown([make_run([measured(make_case(), 1e6), model])]))[1], key=lambda row: row["kind"] != "op"
+    )
+    assert (attention["kind"], attention["model size"]) == ("op", "")
+    assert (first["kind"], first["model size"]) == ("model", "2 layers, width 512, 6.57 million parameters")
 
 
 def test_markdown_shows_hostile_text_as_text() -> None:

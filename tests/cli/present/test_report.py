@@ -98,6 +98,15 @@ def test_shows_statuses_reasons_environment_settings_and_warnings(page: Page) ->
         assert text in page.text
 
 
+def test_the_key_of_every_pass_shows_its_dash() -> None:
+    """A legend whose line is solid where the figure's is not says the wrong thing."""
+    points = [
+        measured(make_case("longnet", kind="model", pass_=pass_), 1e6) for pass_ in ("fwd", "bwd", "fwd+bwd", "step")
+    ]
+    lines = Page(render_report([make_run(points)])).all("line")
+    assert len({line.get("stroke-dasharray") for line in lines}) == 4
+
+
 def test_raw_data_is_the_record(page: Page) -> None:
     run = make_run(realistic_points())
     jsonl, csv = json.loads(page.scripts[0])["files"]

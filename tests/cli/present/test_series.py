@@ -40,6 +40,12 @@ def test_whatever_varies_is_in_the_name(changes: dict[str, object], expected: li
     assert labels(make_run(points)) == expected
 
 
+def test_of_many_options_only_those_that_differ_are_in_the_name() -> None:
+    sizes = [{"depth": depth, "vocab": 256, "attention": "vanilla"} for depth in (2, 4)]
+    points = [measured(make_case("transformer", kind="model", options=size), 1e6) for size in sizes]
+    assert labels(make_run(points)) == ["transformer fwd depth=2", "transformer fwd depth=4"]
+
+
 def test_streamed_is_always_said() -> None:
     points = [measured(make_case(length=n), 1e6, execution="streamed") for n in (1024, 2048)]
     assert labels(make_run(points)) == ["vanilla fwd streamed"]
@@ -97,3 +103,29 @@ def test_the_work_of_full_attention_is_linear_where_the_tokens_are_constant() ->
 def test_title_says_what_and_how_long() -> None:
     assert title_of(build_series([make_run(sweep_points())])) == "dilated and vanilla attention, 1k–64k tokens"
     assert title_of([]) == "no point"
+
+
+@pytest.mark.parametrize(
+    ("impls", "title"),
+    [
+        (("longnet",), "longnet model, 8k tokens"),
+        (("longnet", "transformer", "hierarchical"), "longnet, transformer and hierarchical models, 8k tokens"),
+        (("longnet", "dilated", "vanilla"), "dilated and vanilla attention, longnet model, 8k tokens"),
+    ],
+)
+def test_a_title_does_not_call_a_model_an_attention(impls: tuple[str, ...], title: str) -> None:
+    kinds = {"dilated": "op", "vanilla": "op"}
+    points = [measured(make_case(impl, kind=kinds.get(impl, "model")), 1e6) for impl in impls]
+    assert title_of(build_series([make_run(points)])) == title
+
+
+def test_a_model_is_said_to_be_compared_with_full_attention() -> None:
+    """Beside it stands, perhaps, the transformer with another attention."""
+    options = {"longnet": {}, "transformer": {"attention": "vanilla"}}
+    points = [
+        measured(make_case(impl, kind="model", options=own), 1e6 if impl == "longnet" else 3e6)
+        for impl, own in options.items()
+    ]
+    assert finding(build_series([make_run(points)])[0]).endswith(
+        "3.0× faster than transformer with full attention at 8k"
+    )

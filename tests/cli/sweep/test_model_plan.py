@@ -26,6 +26,12 @@ def test_a_model_is_causal_whatever_the_attention_beside_it_is() -> None:
     assert [p.case.causal for p in both] == [True]  # two cases of the sweep are one
 
 
+def test_key_heads_that_no_model_has_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"^--kv-heads 2: this sweep's models have as many key heads as query heads"):
+        plan(impl="longnet,hierarchical", kv_heads="8,2")
+    assert [p.case.kv_heads for p in plan(impl="longnet,block-recurrent", kv_heads="2").points] == [8, 2]
+
+
 def test_a_preset_brings_its_heads_and_its_layers() -> None:
     [point] = plan(impl="longnet", preset="125m").points
     assert (point.case.heads, point.case.head_dim) == (12, 64)

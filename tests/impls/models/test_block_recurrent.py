@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from attention_impls import BlockRecurrentTransformer
 from attention_impls.api import get_implementation
 from attention_impls.kernels.sdpa_cpu import SDPA_FLASH_CPU
-from attention_impls.models import block_recurrent
+from attention_impls.models import block_recurrent, block_recurrent_reference
 from attention_impls.models.block_recurrent_config import upper_layer
 from attention_impls.models.block_recurrent_reference import reference_logits
 from attention_impls.models.block_recurrent_work import block_recurrent_work
@@ -302,6 +302,42 @@ def test_the_registered_model_is_its_own_reference(more: dict[str, object]) -> N
     }
 
 
+def test_the_reference_is_asked_for_no_more_than_it_can_do() -> None:
+    implementation = get_implementation("block-recurrent")
+
+    def tokens(shape: AttentionShape, **more: object) -> int:
+        return implementation.model.reference_tokens(shape, {**implementation.defaults, **more})
+
+    assert tokens(AttentionShape(65536)) == 2 * 512 + 256 + 1
+    assert tokens(AttentionShape(700)) == 700
+    assert tokens(AttentionShape(65536, heads=12, kv_heads=12), depth=12) > 512
+    assert tokens(AttentionShape(1 << 20), block_width=1 << 17) <= 1024
+
+
+def test_the_references_rows_of_a_block_are_those_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = model_of(), tokens_of(2, 2 * WIDTH + 3)
+    whole = reference_logits(dict(model.named_parameters()), tokens, model.config)
+    monkeypatch.setattr(block_recurrent_reference, "ROWS", 3)
+    parts = reference_logits(dict(model.named_parameters()), tokens, model.config)
+    torch.testing.assert_close(parts, whole)
+    wanted = torch.autograd.grad(whole.square().mean(), model.embedding.weight)
+    torch.testing.assert_close(torch.autograd.grad(parts.square().mean(), model.embedding.weight), wanted)
+
+
+def test_drawing_parameters_leaves_every_generator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``torch.manual_seed`` would seed those of the GPUs too, and only the CPU's is put back."""
+
+    def refused(_seed: int) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch, "manual_seed", refused)
+    before = torch.random.get_rng_state()
+    implementation = get_implementation("block-recurrent")
+    where = {"backend": None, "device": "cpu", "dtype": torch.float32}
+    implementation.model.load()(SHAPE, {**implementation.defaults, **OPTIONS}, **where, seed=3)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_work_is_linear_in_the_sequence_and_adds_up() -> None:
     model, options = get_implementation("block-recurrent").model, OPTIONS
 
@@ -339,5 +375,7 @@ def test_what_belongs_to_another_model_is_refused() -> None:
     _, memories, states = model(tokens)
     with pytest.raises(ValueError, match="memories of 2 layers were given to a model of 3"):
         model(tokens, memories[:2], states)
+    with pytest.raises(ValueError, match="memories of a batch of 1 were given with 2 sequences"):
+        model(tokens.expand(2, -1), memories, None)
     with pytest.raises(ValueError, match=r"states must be one of shape \(2, 3, 12\)"):
         model(tokens.expand(2, -1), None, states)

@@ -306,8 +306,10 @@ def test_arguments_that_do_not_fit_say_so() -> None:
     model = HierarchicalTransformer(VOCAB, 8, 1, levels)
     with pytest.raises(ValueError, match="at least 2 tokens of a sequence, not 1"):
         model.loss(drawn(1, 0))
-    with pytest.raises(ValueError, match="tokens must be"):
-        model(drawn(5, 0)[0])
+    for wrong in (drawn(5, 0)[0], drawn(5, 0)[:0]):
+        for call in (model, model.loss):
+            with pytest.raises(ValueError, match="tokens must be"):
+                call(wrong)
     with pytest.raises(ValueError, match="is unknown: choose"):
         HierarchicalTransformer(VOCAB, 8, 1, levels, backend="nothing")(drawn(5, 0))
 

@@ -312,6 +312,13 @@ def test_the_reference_reads_past_a_segments_end_where_it_can_afford_to() -> Non
     assert spec.reference_tokens(AttentionShape(600), options) == 600
     assert spec.reference_tokens(AttentionShape(65536), {**options, "preset": "125m", "ff_mult": 4}) < 1024
     assert spec.reference_tokens(AttentionShape(65536), {**options, "segments": [64], "dilations": [1]}) == 1024
+    window = {**options_of("transformer"), "attention": "sliding-window", "window": 8192}
+    spec = get_implementation("transformer").model
+    assert spec is not None
+    tokens = spec.reference_tokens(AttentionShape(65536, heads=1, kv_heads=1, head_dim=64), window)
+    assert tokens > 4096
+    tables = xpos(0, tokens, 64, torch.float16, torch.device("cpu"))
+    assert (tables.k_cos.hypot(tables.k_sin).diff(dim=0) > 0).all()  # fading as the reference's to the last
 
 
 def test_tokens_of_another_shape_are_refused() -> None:
