@@ -36,6 +36,10 @@ def _no_details(_shape: AttentionShape, _options: Options) -> dict[str, Any]:
     return {}
 
 
+def _none_idle(_options: Options) -> frozenset[str]:
+    return frozenset()
+
+
 def _full(shape: AttentionShape, _options: Options) -> Pattern:
     return FullPattern(shape)
 
@@ -97,6 +101,7 @@ class Implementation:
             that do not fit.
         details: what the options come to at a shape (segment lengths, say), for the record.
         defaults: the options it takes, with their defaults.
+        idle: those of its options that have no effect beside the others: ``columns`` of a strided pattern, say.
         takes_backend: whether it runs on the kernels of :mod:`attention_impls.kernels`.
         load_stream: imports and returns ``f(shape, options, device, dtype, backend, chunk, rows)``, which
             makes a :class:`~attention_impls.streams.Stream` of chunks of at most ``chunk`` tokens that
@@ -110,6 +115,7 @@ class Implementation:
     pattern: Callable[[AttentionShape, Options], Pattern] = _full
     details: Callable[[AttentionShape, Options], dict[str, Any]] = _no_details
     defaults: Options = field(default_factory=dict)
+    idle: Callable[[Options], frozenset[str]] = _none_idle
     takes_backend: bool = False
     load_stream: Callable[[], Callable[..., Stream]] | None = None
     model: Model | None = None

@@ -51,7 +51,12 @@ _OWN_OPTIONS: dict[str, tuple[Implementation, tuple[str, ...]]] = {
 
 
 def language_model(
-    name: str, summary: str, choose: Choose, defaults: Options, load: Callable[[], Callable[..., Any]]
+    name: str,
+    summary: str,
+    choose: Choose,
+    defaults: Options,
+    load: Callable[[], Callable[..., Any]],
+    idle: Callable[[Options], frozenset[str]] | None = None,
 ) -> Implementation:
     """A :class:`~attention_impls.models.transformer.Transformer` as an implementation of kind ``model``.
 
@@ -61,6 +66,7 @@ def language_model(
         choose: its attention.
         defaults: options beside those of :data:`~attention_impls.models.sizes.SIZE_DEFAULTS`.
         load: as :attr:`attention_impls.api.Model.load`.
+        idle: as :attr:`attention_impls.api.Implementation.idle`; none if None.
     """
 
     def work(shape: AttentionShape, options: Options, passes: str, element_bytes: int) -> Work:
@@ -100,6 +106,7 @@ def language_model(
         load=load,
         details=details,
         defaults={**SIZE_DEFAULTS, **defaults},
+        idle=idle or (lambda _options: frozenset()),
         takes_backend=True,
         model=Model(
             load=load,
@@ -127,6 +134,16 @@ def _choose(shape: AttentionShape, options: Options) -> AttentionChoice:
     return AttentionChoice(implementation, chosen, chosen.get("stride") or chosen.get("window") or 1)
 
 
+def _idle(options: Options) -> frozenset[str]:
+    """Options of the attentions that are not chosen, and those that the chosen one leaves idle."""
+    name = options.get("attention") or "vanilla"
+    if name not in _OWN_OPTIONS:
+        return frozenset()
+    implementation, own = _OWN_OPTIONS[name]
+    others = {option for _, names in _OWN_OPTIONS.values() for option in names} - set(own)
+    return frozenset(others | (implementation.idle(options) & set(own)))
+
+
 def _load() -> Callable[..., Any]:
     from attention_impls.models.transformer import CausalAttention, Transformer, seeded
 
@@ -152,4 +169,5 @@ TRANSFORMER = language_model(
     choose=_choose,
     defaults={"attention": "vanilla", "window": None, "pattern": None, "stride": None, "columns": None},
     load=_load,
+    idle=_idle,
 )

@@ -37,6 +37,11 @@ def _sparse(shape: AttentionShape, options: Options) -> StridedPattern | FixedPa
     return sparse_pattern(shape, pattern, stride, columns)
 
 
+def idle_options(options: Options) -> frozenset[str]:
+    """Only the fixed pattern has summary columns."""
+    return frozenset() if options.get("pattern") == "fixed" else frozenset({"columns"})
+
+
 def _sparse_details(shape: AttentionShape, options: Options) -> dict[str, Any]:
     pattern = _sparse(shape, options)
     details: dict[str, Any] = {"stride": pattern.stride}
@@ -85,5 +90,6 @@ SPARSE = Implementation(
     pattern=_sparse,
     details=_sparse_details,
     defaults={"pattern": "strided", "stride": None, "columns": None, "match_flops": None},
+    idle=idle_options,
     takes_backend=True,
 )

@@ -57,7 +57,7 @@ Causal = Annotated[
     _sweep(
         "--causal",
         metavar="true|false|both",
-        help="Whether a query is kept from later keys (default: false; a model is causal).",
+        help="Whether a query is kept from later keys; a model always is (default: false).",
     ),
 ]
 Pass = Annotated[

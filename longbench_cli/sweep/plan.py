@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product, zip_longest
+from itertools import product
 from math import prod
 from typing import Any
 
-from attention_impls.api import Implementation, UnknownImplementation, get_implementation, implementations
+from attention_impls.api import Implementation
 from attention_impls.pattern import Cost
 from attention_impls.shape import AttentionShape
 from longbench_cli.errors import UsageError
 from longbench_cli.sweep.axes import format_length
 from longbench_cli.sweep.case import Case
-from longbench_cli.sweep.fields import IMPL_OPTIONS, LIST_OPTIONS
+from longbench_cli.sweep.fields import IMPL_OPTIONS
 from longbench_cli.sweep.hardware import hardware_of, usable_cores
-from longbench_cli.sweep.options import COMMAND_LINE, DEFAULT, ResolvedOptions
+from longbench_cli.sweep.options import DEFAULT, ResolvedOptions
 from longbench_cli.sweep.predict import predict_seconds
 from longbench_cli.sweep.settings import Settings
+from longbench_cli.sweep.variants import Variant, given_for_impls, one_line, takes, variants_of
 from longbench_cli.sweep.workload import workload
 
 MAX_POINTS = 20_000
@@ -58,25 +59,13 @@ class Plan:
     sources: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Variant:
-    """An implementation with one choice of back end and of its own options."""
-
-    impl: Implementation
-    backend: str
-    options: dict[str, Any]
-
-
 def make_plan(options: ResolvedOptions) -> Plan:
     """Multiply the axes out: shorter sequences first, implementations taking turns, no point twice.
 
     Raises:
         UsageError: an unknown implementation, an option that none takes, values that do not fit together.
     """
-    impls = [_implementation(name) for name in options.values.impl]
-    _refuse_unused(options, impls)
-    turns = [list(_variants(impl, options)) for impl in impls]
-    variants = [variant for turn in zip_longest(*turns) for variant in turn if variant is not None]
+    variants = variants_of(options)
     _refuse_too_many(options, len(variants))
     points: dict[str, PlannedPoint] = {}
     for frame in _frames(options):
@@ -89,32 +78,9 @@ def make_plan(options: ResolvedOptions) -> Plan:
     return Plan(tuple(points.values()), options.settings, name, dict(options.sources))
 
 
-def _implementation(name: str) -> Implementation:
-    try:
-        return get_implementation(name)
-    except UnknownImplementation as error:
-        raise UsageError(f"--impl {name}: {_one_line(error)}") from error
-
-
-def _refuse_unused(options: ResolvedOptions, impls: list[Implementation]) -> None:
-    kinds = {impl.kind for impl in impls}
-    if options.values.pass_ == ["step"] and "model" not in kinds:
-        models = ", ".join(other.name for other in implementations().values() if other.kind == "model")
-        raise UsageError(f"{options.where('pass')} step: only models have parameters to optimise ({models})")
-    if kinds == {"model"} and True not in options.values.causal and options.sources["causal"] != DEFAULT:
-        raise UsageError(f"{options.where('causal')} false: a language model is causal; leave it out")
-    for name in (*IMPL_OPTIONS, "backend"):
-        if _for_these_impls(options, name) and not any(_takes(impl, name) for impl in impls):
-            takers = ", ".join(other.name for other in implementations().values() if _takes(other, name))
-            raise UsageError(
-                f"{options.where(name)}: none of this sweep's implementations takes it "
-                f"({', '.join(impl.name for impl in impls)}); leave it out, or add one that does ({takers})"
-            )
-
-
 def _refuse_unheard(options: ResolvedOptions, points: Iterable[PlannedPoint]) -> None:
     """Refuse a number of key heads that no point has, since its models have as many as query heads."""
-    if not _for_these_impls(options, "kv_heads"):
+    if not given_for_impls(options, "kv_heads"):
         return
     found = {point.case.kv_heads for point in points}
     for asked in options.values.kv_heads or ():
@@ -123,34 +89,6 @@ def _refuse_unheard(options: ResolvedOptions, points: Iterable[PlannedPoint]) ->
                 f"{options.where('kv_heads')} {asked}: this sweep's models have as many key heads as query heads; "
                 "leave it out, or add an implementation that takes fewer (block-recurrent, or an attention)"
             )
-
-
-def _for_these_impls(options: ResolvedOptions, name: str) -> bool:
-    """Whether an option was given for them: a profile's may be idle where the command line chose others."""
-    source = options.sources[name]
-    return source == COMMAND_LINE or (source != DEFAULT and options.sources["impl"] == source)
-
-
-def _takes(impl: Implementation, option: str) -> bool:
-    return impl.takes_backend if option == "backend" else option in impl.defaults
-
-
-def _variants(impl: Implementation, options: ResolvedOptions) -> Iterator[_Variant]:
-    """Every choice of back end and options that differs for ``impl``."""
-    values = options.values
-    explicit = values.segments is not None or values.dilations is not None
-    axes: dict[str, list[Any]] = {name: [default] for name, default in impl.defaults.items()}
-    for name in IMPL_OPTIONS:
-        given = getattr(values, name)
-        if name not in impl.defaults:
-            continue
-        if name == "schedule" and explicit:
-            axes[name] = [None]
-        elif given is not None:
-            axes[name] = [given] if name in LIST_OPTIONS else given
-    for backend in values.backend if impl.takes_backend else ["none"]:
-        for choice in product(*axes.values()):
-            yield _Variant(impl, backend, dict(zip(axes, choice, strict=True)))
 
 
 def _refuse_too_many(options: ResolvedOptions, variants: int) -> None:
@@ -196,7 +134,7 @@ def _batches(options: ResolvedOptions, seq_len: int) -> list[int]:
     return [tokens // seq_len for tokens in options.values.tokens]
 
 
-def _case(variant: _Variant, frame: dict[str, Any], options: ResolvedOptions) -> Case:
+def _case(variant: Variant, frame: dict[str, Any], options: ResolvedOptions) -> Case:
     impl = variant.impl
     case = Case(impl=impl.name, kind=impl.kind, backend=variant.backend, options=variant.options, **frame)
     if impl.model is None:
@@ -231,10 +169,6 @@ def _point(case: Case, impl: Implementation, options: ResolvedOptions) -> Planne
 
 def _misfit(error: Exception, impl: Implementation, shape: AttentionShape, options: ResolvedOptions) -> str:
     """Which options an implementation refused, at which length, and what it said."""
-    asked = [options.where(n) for n in IMPL_OPTIONS if _takes(impl, n) and options.sources[n] != DEFAULT]
-    said = _one_line(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {_one_line(error)}"
+    asked = [options.where(n) for n in IMPL_OPTIONS if takes(impl, n) and options.sources[n] != DEFAULT]
+    said = one_line(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {one_line(error)}"
     return f"{', '.join(asked) or impl.name}: {said} ({impl.name} at {format_length(shape.seq_len)})"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -76,7 +76,12 @@ def test_a_model_that_is_asked_not_to_be_causal_says_that_it_is() -> None:
         ({"impl": "longnet", "preset": "126m"}, "--preset: "),
         ({"impl": "longnet", "feed_forward": "relu"}, "--feed-forward: "),
         ({"impl": "hierarchical", "levels": "1:1:256,4:x:256"}, "--levels: "),
-        ({"impl": "transformer", "attention": "vanilla", "stride": "64"}, "--stride, --attention: "),
+        (
+            {"impl": "transformer", "attention": "vanilla", "stride": "64"},
+            "--stride: it has no effect here (transformer with attention vanilla); leave it out",
+        ),
+        ({"impl": "sparse", "columns": "4"}, "--columns: it has no effect here (sparse with pattern strided)"),
+        ({"impl": "longnet,block-recurrent", "preset": "125m"}, "--preset: block-recurrent has no presets"),
     ],
 )
 def test_options_that_do_not_fit_say_which_and_why(options: dict[str, object], says: str) -> None:
@@ -84,6 +89,23 @@ def test_options_that_do_not_fit_say_which_and_why(options: dict[str, object], s
         plan(**options)
     assert str(caught.value).startswith(says), caught.value
     assert "\n" not in str(caught.value)
+
+
+def test_an_option_counts_for_the_variants_that_take_it() -> None:
+    points = plan(impl="sliding-window,transformer", attention="vanilla,sliding-window,sparse", window="128").points
+    found = {(p.case.impl, p.case.options.get("attention")): p.case.options["window"] for p in points}
+    assert found == {
+        ("sliding-window", None): 128,
+        ("transformer", "vanilla"): None,
+        ("transformer", "sliding-window"): 128,
+        ("transformer", "sparse"): None,
+    }
+    points = plan(impl="sparse", pattern="strided,fixed", columns="4,16").points
+    assert [(p.case.options["pattern"], p.case.options["columns"]) for p in points] == [
+        ("strided", None),
+        ("fixed", 4),
+        ("fixed", 16),
+    ]
 
 
 def test_levels_are_one_value_and_widths_are_an_axis() -> None:
