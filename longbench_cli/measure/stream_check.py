@@ -7,6 +7,7 @@ that see it. The oracle regenerates exactly the keys it needs.
 from __future__ import annotations
 
 import random
+from collections.abc import Container
 
 import torch
 from torch import Tensor
@@ -74,21 +75,31 @@ class StreamCheck:
 
     def _add_spanning(self, first: int, event: SpanningGradients) -> None:
         here = range(first, first + len(event.dq))
-        for row in self._grad_rows:
+        for row in self._dq:
             if row.batch in here and row.head == event.head and row.query in event.positions:
                 self._dq[row] += event.dq[row.batch - first, event.positions.index(row.query)].cpu().double()
         kv_head = event.head // self._case.shape.group_size
-        for key in self._keys:
+        for key in self._dk.keys() & self._dv.keys():
             if key.batch in here and key.kv_head == kv_head and key.position in event.positions:
                 at = event.positions.index(key.position)
                 self._dk[key] += event.dk[key.batch - first, at].cpu().double()
                 self._dv[key] += event.dv[key.batch - first, at].cpu().double()
+
+    def _refuse_missing(self) -> None:
+        wanted: list[tuple[str, list[Row] | list[Key], Container[Row | Key]]] = [
+            ("output", self._rows, self._out), ("dq", self._grad_rows, self._dq),
+            ("dk", self._keys, self._dk), ("dv", self._keys, self._dv),
+        ]  # fmt: skip
+        for name, places, kept in wanted:
+            if missing := [place for place in places if place not in kept]:
+                raise Wrong(f"{name}: the stream never gave {missing[0]}", float("inf"))
 
     def _compare(self) -> float:
         dtype = self._case.dtype
         q, k, v = (CachedRows(self._draw.row_source(name)) for name in ("q", "k", "v"))
         problem = Problem(self._pattern, q, k, v, self._case.head_dim**-0.5)
         worst = 0.0
+        self._refuse_missing()
         for row in self._rows:
             expected = oracle_row(problem, row)[0]
             error = float(scaled_error(self._out[row][None], expected[None]))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from longbench_cli.present.series import format_options
+from longbench_cli.present.units import count
 from longbench_cli.sweep.axes import format_length
 from longbench_cli.sweep.case import Case
 
@@ -55,7 +56,7 @@ def _title(case: Case) -> str:
     parts = [
         "causal" if case.causal else "not causal",
         f"N = {format_length(case.seq_len)}",
-        f"{case.heads} heads{kv} of {case.head_dim}",
+        f"{count(case.heads, 'head')}{kv} of {case.head_dim}",
         f"{case.dtype} on {where}",
         format_options(case.options),
     ]

@@ -91,7 +91,7 @@ def decode(subject: ExaminedModel) -> str:
         raise NotApplicable("the module has no cache(batch, tokens) to decode with")
     tokens = subject.tokens(SEQUENCES, n)
     first = max(1, n - 2 * DECODED)
-    stops = [0, first, *range(first + 1, min(first + DECODED, n)), n]
+    stops = [0, first, *range(first + 1, min(first + DECODED + 1, n)), n]
     cache = make_cache(SEQUENCES, n)
     with torch.no_grad(), poisoned_memory():
         parts = [module(tokens[:, start:stop], cache) for start, stop in pairwise(stops) if stop > start]

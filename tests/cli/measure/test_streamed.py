@@ -112,6 +112,14 @@ def test_an_error_in_a_late_sequence_of_the_batch_is_found() -> None:
     assert "at batch 4" in reason
 
 
+def test_a_stream_that_leaves_a_chunk_out_is_found() -> None:
+    the_case = case(**{"pass": "fwd"})
+    check = StreamCheck(the_case, DilatedPattern(the_case.shape, SCHEDULE), InputSource(the_case, 0).draw(), 0)
+    reason = check.verdict().reason
+    assert reason is not None
+    assert reason.startswith("output: the stream never gave batch 0, head")
+
+
 def test_a_huge_batch_of_short_sequences_is_cut_along_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     little = 16 * 8 * 4 * 8 * 4 * 3000  # a chunk may take a 16th of it: 3000 tokens of 4 heads of 8 features in fp32
     monkeypatch.setattr(streamed_point.psutil, "virtual_memory", lambda: SimpleNamespace(available=little))
