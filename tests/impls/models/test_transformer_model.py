@@ -270,7 +270,7 @@ def test_lower_precision_models_agree_with_the_reference_within_it(dtype: torch.
     assert spec is not None
     parameters = {key: value.double() for key, value in model.state_dict().items()}
     expected = spec.load_reference()(parameters, tokens, SHAPE, options)
-    error = float((model(tokens).double() - expected).abs().max())
+    error = (model(tokens).double() - expected).abs().max().item()
     assert error < {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 0.15}[dtype]
 
 
