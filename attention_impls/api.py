@@ -36,7 +36,8 @@ def _no_details(_shape: AttentionShape, _options: Options) -> dict[str, Any]:
     return {}
 
 
-def _none_idle(_options: Options) -> frozenset[str]:
+def none_idle(_options: Options) -> frozenset[str]:
+    """The ``idle`` of an implementation whose options always count."""
     return frozenset()
 
 
@@ -115,7 +116,7 @@ class Implementation:
     pattern: Callable[[AttentionShape, Options], Pattern] = _full
     details: Callable[[AttentionShape, Options], dict[str, Any]] = _no_details
     defaults: Options = field(default_factory=dict)
-    idle: Callable[[Options], frozenset[str]] = _none_idle
+    idle: Callable[[Options], frozenset[str]] = none_idle
     takes_backend: bool = False
     load_stream: Callable[[], Callable[..., Stream]] | None = None
     model: Model | None = None

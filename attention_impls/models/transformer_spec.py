@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attention_impls.api import Implementation, Model, Options, Work
+from attention_impls.api import Implementation, Model, Options, Work, none_idle
 from attention_impls.models.sizes import (
     SIZE_DEFAULTS,
     architecture_of,
@@ -56,7 +56,7 @@ def language_model(
     choose: Choose,
     defaults: Options,
     load: Callable[[], Callable[..., Any]],
-    idle: Callable[[Options], frozenset[str]] | None = None,
+    idle: Callable[[Options], frozenset[str]] = none_idle,
 ) -> Implementation:
     """A :class:`~attention_impls.models.transformer.Transformer` as an implementation of kind ``model``.
 
@@ -66,7 +66,7 @@ def language_model(
         choose: its attention.
         defaults: options beside those of :data:`~attention_impls.models.sizes.SIZE_DEFAULTS`.
         load: as :attr:`attention_impls.api.Model.load`.
-        idle: as :attr:`attention_impls.api.Implementation.idle`; none if None.
+        idle: as :attr:`attention_impls.api.Implementation.idle`.
     """
 
     def work(shape: AttentionShape, options: Options, passes: str, element_bytes: int) -> Work:
@@ -106,7 +106,7 @@ def language_model(
         load=load,
         details=details,
         defaults={**SIZE_DEFAULTS, **defaults},
-        idle=idle or (lambda _options: frozenset()),
+        idle=idle,
         takes_backend=True,
         model=Model(
             load=load,
