@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from longbench_cli import nvml
+
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
@@ -104,11 +106,9 @@ def _text(path: Path) -> str | None:
 
 def inspect_gpus() -> list[Gpu]:
     """NVIDIA GPUs by NVML; an empty list where there is no driver."""
-    import pynvml
-
     try:
         return read_gpus()
-    except pynvml.NVMLError:
+    except nvml.NvmlError:
         return []
 
 
@@ -116,37 +116,28 @@ def read_gpus() -> list[Gpu]:
     """NVIDIA GPUs by NVML.
 
     Raises:
-        ImportError: pynvml is not installed.
-        pynvml.NVMLError: there is no driver, or it does not answer.
+        NvmlError: there is no driver, or it does not answer.
     """
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        driver = pynvml.nvmlSystemGetDriverVersion()
-        return [_gpu(index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
-    finally:
-        pynvml.nvmlShutdown()
+    with nvml.Nvml() as library:
+        driver = library.driver_version()
+        return [_gpu(index, driver, gpu) for index, gpu in enumerate(library.gpus())]
 
 
-def _gpu(index: int, driver: str) -> Gpu:
-    import pynvml
-
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+def _gpu(index: int, driver: str, gpu: nvml.Gpu) -> Gpu:
+    memory = gpu.memory()
     processes: int | None
     persistence: bool | None
     try:
-        processes = len(pynvml.nvmlDeviceGetComputeRunningProcesses(handle))
-    except pynvml.NVMLError:  # not on every GPU, and not in every container
+        processes = len(gpu.processes())
+    except nvml.NvmlError:  # not on every GPU, and not in every container
         processes = None
     try:
-        persistence = bool(pynvml.nvmlDeviceGetPersistenceMode(handle))
-    except pynvml.NVMLError:
+        persistence = gpu.persistence()
+    except nvml.NvmlError:
         persistence = None
     return Gpu(
         index=index,
-        name=pynvml.nvmlDeviceGetName(handle),
+        name=gpu.name(),
         driver=driver,
         memory_total=memory.total,
         memory_free=memory.free,

@@ -35,6 +35,14 @@ def peak_bytes(device: str, baseline_bytes: int | None, work: Callable[[], Any])
     return None if peak is None or baseline_bytes is None else max(0, peak - baseline_bytes)
 
 
+def reserved_peak_bytes(device: str) -> int | None:
+    """Peak of what torch's caching allocator has held on the GPU since :func:`peak_bytes`; None on a CPU."""
+    if device != "cuda":
+        return None
+    reserved: int = torch.cuda.max_memory_reserved()
+    return reserved
+
+
 def held_bytes(device: str) -> int | None:
     """What is held already: torch's tensors on CUDA, the process's resident set on the CPU, where it can be told.
 

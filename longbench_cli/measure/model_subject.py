@@ -13,7 +13,7 @@ from longbench_cli.measure.inputs import DTYPES
 from longbench_cli.measure.model_passes import RunningModel
 from longbench_cli.measure.model_verify import verify_model
 from longbench_cli.measure.tokens import TokenSource
-from longbench_cli.measure.verify import Verdict
+from longbench_cli.measure.verify import Verified
 from longbench_cli.sweep.case import Case
 
 _TINY_SEQ_LEN = 64
@@ -48,7 +48,7 @@ class ModelSubject:
         self._running.work(TokenSource(tiny, self._model.vocab(tiny.options), self._seed).draw())()
         self._running.module.zero_grad()
 
-    def verify(self, drawn: Tensor) -> Verdict:
+    def verify(self, drawn: Tensor) -> Verified:
         return verify_model(self._case, self._model, self._running, drawn, self._seed)
 
     def renew(self) -> None:

@@ -22,7 +22,7 @@ from longbench_cli.measure.tolerance import (
     MODEL_LOGITS_TOLERANCE,
     scaled_error,
 )
-from longbench_cli.measure.verify import Verdict, Wrong, as_verification, poisoned_memory
+from longbench_cli.measure.verify import Verified, Wrong, as_verification, poisoned_memory
 from longbench_cli.sweep.case import Case
 
 SEQUENCES = 2
@@ -35,7 +35,7 @@ _CANCELLED = 1e-6
 """A gradient this much smaller than all of them is one that cancels to nothing, as that of a bias on keys does."""
 
 
-def verify_model(case: Case, model: Model, running: RunningModel, tokens: Tensor, seed: int) -> Verdict:
+def verify_model(case: Case, model: Model, running: RunningModel, tokens: Tensor, seed: int) -> Verified:
     """Run the case's pass on ``tokens`` (batch, seq) and on the beginning of them, and check what comes of it.
 
     Memory is poisoned first (what nobody writes is NaN). The rows of the verdict are the positions whose logits
@@ -47,8 +47,8 @@ def verify_model(case: Case, model: Model, running: RunningModel, tokens: Tensor
             check.against_reference(tokens)
             check.at_full_length(tokens)
     except Wrong as wrong:
-        return Verdict(as_verification("failed", check.rows, wrong.error, check.limit), str(wrong))
-    return Verdict(as_verification("passed", check.rows, check.worst, check.tolerance), None)
+        return Verified(as_verification("failed", check.rows, wrong.error, check.limit), str(wrong))
+    return Verified(as_verification("passed", check.rows, check.worst, check.tolerance), None)
 
 
 class _ModelCheck:

@@ -9,7 +9,7 @@ from attention_impls.api import get_implementation
 from longbench_cli.measure.inputs import Inputs, InputSource
 from longbench_cli.measure.passes import refuse_step, work_of
 from longbench_cli.measure.subject import bind
-from longbench_cli.measure.verify import Verdict, verify
+from longbench_cli.measure.verify import Verified, verify
 from longbench_cli.sweep.case import Case
 
 _TINY_SEQ_LEN = 64
@@ -40,7 +40,7 @@ class OpSubject:
         tiny = self._case.model_copy(update={"seq_len": min(self._case.seq_len, _TINY_SEQ_LEN), "batch": 1})
         work_of(tiny, self._attention, InputSource(tiny, self._seed).draw().inputs())()
 
-    def verify(self, drawn: Inputs) -> Verdict:
+    def verify(self, drawn: Inputs) -> Verified:
         pattern = get_implementation(self._case.impl).pattern(self._case.shape, self._case.options)
         return verify(self._case, self._attention, pattern, drawn, self._seed)
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from attention_impls.api import Unsupported
-from longbench_cli.measure.clock import Timer
 from longbench_cli.measure.inputs import Inputs
 from longbench_cli.measure.subject import Attention
 from longbench_cli.sweep.case import Case
@@ -38,8 +37,3 @@ def work_of(case: Case, attention: Attention, inputs: Inputs) -> Callable[[], An
         out = attention(*leaves)
         return lambda: torch.autograd.grad(out, leaves, inputs.grad_out, retain_graph=True)
     return lambda: torch.autograd.grad(attention(*leaves), leaves, inputs.grad_out)
-
-
-def iteration(work: Callable[[], Any], timer: Timer) -> Callable[[], int]:
-    """A function that does the work once and returns its nanoseconds."""
-    return lambda: timer.time(work)

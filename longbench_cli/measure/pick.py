@@ -5,22 +5,23 @@ from __future__ import annotations
 from attention_impls.api import Unsupported, get_implementation
 from attention_impls.kernels.base import Backend
 from attention_impls.kernels.registry import get_backend, supported_backends
-from longbench_cli.measure.clock import Timer
+from longbench_cli.measure.clock import timer_for
 from longbench_cli.measure.inputs import DTYPES
-from longbench_cli.measure.passes import iteration
 from longbench_cli.measure.subjects import subject_of
 from longbench_cli.sweep.case import Case
+from longbench_cli.sweep.settings import Settings
 
 TRIAL_SEQ_LEN = 4096
 _ROUNDS = 3
 NO_BACKEND = "none"
 
 
-def pick_backend(case: Case, timer: Timer, seed: int) -> str:
+def pick_backend(case: Case, settings: Settings) -> str:
     """The name of the back end that the case runs on; "none" if its implementation takes none.
 
     With several fused kernels to choose from, each runs the case's pass on at most 4096 tokens and
-    the one with the fastest iteration is taken. Kernels that hold all scores are considered only
+    the one with the fastest iteration is taken, timed as ``settings`` say but for graphs that are not
+    required: the trial is too short to decide on them. Kernels that hold all scores are considered only
     where no fused one supports the inputs.
 
     Raises:
@@ -36,14 +37,17 @@ def pick_backend(case: Case, timer: Timer, seed: int) -> str:
         raise Unsupported(f"no back end takes {case.dtype} at head dim {case.head_dim} on {case.device}")
     if len(candidates) == 1:
         return candidates[0].name
-    return min(candidates, key=lambda backend: _trial_ns(case, backend, timer, seed)).name
+    if settings.graphs == "auto":
+        settings = settings.model_copy(update={"graphs": "off"})
+    return min(candidates, key=lambda backend: _trial_ns(case, backend, settings)).name
 
 
-def _trial_ns(case: Case, backend: Backend, timer: Timer, seed: int) -> float:
+def _trial_ns(case: Case, backend: Backend, settings: Settings) -> float:
     small = case.model_copy(update={"seq_len": min(case.seq_len, TRIAL_SEQ_LEN), "batch": 1})
+    timer = timer_for(case.device, settings)
     try:
-        subject = subject_of(small, backend.name, seed)
-        run = iteration(subject.work(subject.draw()), timer)
+        subject = subject_of(small, backend.name, settings.seed)
+        run = timer.bind(subject.work(subject.draw()))
         return min(run() for _ in range(_ROUNDS))
-    except RuntimeError:  # a kernel that claims support and fails is not the fastest
+    except (RuntimeError, Unsupported):  # a kernel that claims support and fails is not the fastest
         return float("inf")

@@ -10,15 +10,15 @@ import torch
 
 from attention_impls.api import get_implementation
 from longbench_cli.measure.clock import Timer, now_ns, timer_for
-from longbench_cli.measure.conditions import Conditions
-from longbench_cli.measure.memory import held_bytes, peak_bytes
-from longbench_cli.measure.nvml import NvmlPeak
-from longbench_cli.measure.passes import iteration
+from longbench_cli.measure.gate import Gate
+from longbench_cli.measure.judge import judge
+from longbench_cli.measure.memory import held_bytes, peak_bytes, reserved_peak_bytes
 from longbench_cli.measure.pick import pick_backend
-from longbench_cli.measure.sampling import Trial, sample, warm_up
+from longbench_cli.measure.sampling import Sample, Trial, sample, warm_up
 from longbench_cli.measure.subjects import Subject, subject_of
-from longbench_cli.measure.types import CostRecord, Latency, Memory, Telemetry
-from longbench_cli.measure.verify import Verdict
+from longbench_cli.measure.telemetry.watch import Watch
+from longbench_cli.measure.types import CostRecord, Memory, Timing
+from longbench_cli.measure.verify import Verified
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
 from longbench_cli.sweep.workload import workload
@@ -30,15 +30,15 @@ Report = Callable[[int, int | None, str, float | None], None]
 """Called as a point goes on: (units done, units in all if known, unit, units a second if known)."""
 
 
-def measure_point(case: Case, settings: Settings, report: Report) -> dict[str, Any]:
+def measure_point(case: Case, settings: Settings, report: Report, gate: Gate) -> dict[str, Any]:
     """The worker's result for one case, as JSON-ready values (see ``execute/channel.py``).
 
     Raises:
         Unsupported: the implementation or back end does not do this case on this machine.
         torch.OutOfMemoryError, MemoryError: it did not fit.
     """
-    timer = timer_for(case.device)
-    backend = pick_backend(case, timer, settings.seed)
+    timer = timer_for(case.device, settings)
+    backend = pick_backend(case, settings)
     subject = subject_of(case, backend, settings.seed)
     subject.load_code()
 
@@ -48,66 +48,85 @@ def measure_point(case: Case, settings: Settings, report: Report) -> dict[str, A
     begin = now_ns()
     peak = peak_bytes(case.device, None if held is None else held - subject.held_bytes, subject.work(inputs))
     first_ns = now_ns() - begin
-    verdict = subject.verify(inputs)
-    if verdict.reason is not None:
-        return as_incorrect(backend, "resident", verdict)
+    reserved = reserved_peak_bytes(case.device)
+    verified = subject.verify(inputs)
+    if verified.reason is not None:
+        return as_incorrect(backend, "resident", verified)
     del inputs
     subject.renew()
     gc.collect()
 
-    trials = _trials(subject, timer)
     warm_up_ns = round(settings.max_time * WARM_UP_SHARE * 1e9)
-    conditions = Conditions()
-    with NvmlPeak(case.device) as nvml:
-        if first_ns < warm_up_ns:  # else the calls so far have warmed whatever there is to warm
-            warm_up(next(trials), now_ns, warm_up_ns)
-        latency = sample(trials, settings, now_ns, lambda count: report(count, None, "iterations", None))
-    memory = Memory(input_bytes=input_bytes, peak_bytes=peak, nvml_peak_bytes=nvml.peak_bytes)
-    return as_measured(case, backend, "resident", verdict, latency, memory, conditions.telemetry())
+    if first_ns < warm_up_ns:  # else the calls so far have warmed whatever there is to warm
+        warm_up(Trial(timer.bind(subject.work(subject.draw()))), now_ns, warm_up_ns)
+    with Watch(case.device) as watch:
+        taken = sample(
+            _trials(subject, timer, gate, watch),
+            settings,
+            now_ns,
+            lambda count: report(count, None, "iterations", None),
+            waited_ns=lambda: gate.waited_ns,
+        )
+    memory = Memory(
+        input_bytes=input_bytes,
+        peak_bytes=peak,
+        nvml_peak_bytes=watch.nvml_peak_bytes,
+        reserved_peak_bytes=reserved,
+        nvml_process_peak_bytes=watch.nvml_process_peak_bytes,
+    )
+    return as_measured(case, settings, backend, "resident", verified, taken, memory, watch, timer.timing())
 
 
-def as_incorrect(backend: str, execution: str, verdict: Verdict) -> dict[str, Any]:
+def as_incorrect(backend: str, execution: str, verified: Verified) -> dict[str, Any]:
     """The result of a point whose output is wrong: no latency."""
     return {
         "backend": backend,
         "execution": execution,
         "status": "incorrect",
-        "reason": verdict.reason,
-        "verification": verdict.verification.model_dump(),
+        "reason": verified.reason,
+        "verification": verified.verification.model_dump(),
     }
 
 
 def as_measured(
     case: Case,
+    settings: Settings,
     backend: str,
     execution: str,
-    verdict: Verdict,
-    latency: Latency,
+    verified: Verified,
+    taken: Sample,
     memory: Memory,
-    telemetry: Telemetry,
+    watch: Watch,
+    timing: Timing,
 ) -> dict[str, Any]:
     """The result of a point that was verified and timed."""
     cost = workload(case, get_implementation(case.impl)).cost
     counted = CostRecord(
         flops=cost.flops, dense_flops=cost.dense_flops, io_bytes=cost.io_bytes, comm_bytes=cost.comm_bytes
     )
+    telemetry = watch.telemetry(taken.windows, case.batch * case.seq_len)
     return {
         "backend": backend,
         "execution": execution,
         "status": "ok",
         "reason": None,
-        "verification": verdict.verification.model_dump(),
-        "latency": latency.model_dump(),
+        "verification": verified.verification.model_dump(),
+        "latency": taken.latency.model_dump(),
+        "timing": timing.model_dump(),
         "memory": memory.model_dump(),
         "telemetry": telemetry.model_dump(),
         "cost": counted.model_dump(),
+        "verdict": judge(taken.latency, telemetry, settings.precision).model_dump(),
     }
 
 
-def _trials(subject: Subject[Any], timer: Timer) -> Iterator[Trial]:
-    """Endless trials, each on inputs drawn anew; the last draw is freed before the next is made."""
+def _trials(subject: Subject[Any], timer: Timer, gate: Gate, watch: Watch) -> Iterator[Trial]:
+    """Endless trials, each a turn on inputs drawn anew; the last draw is freed before the next is made."""
     while True:
-        yield Trial(iteration(subject.work(subject.draw()), timer))
+        watch.pause()  # what others do in their turns is no disturbance of ours
+        gate.wait()
+        watch.resume()
+        yield Trial(timer.bind(subject.work(subject.draw())))
 
 
 def configure_threads(settings: Settings, physical_cores: int | None) -> None:

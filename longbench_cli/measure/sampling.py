@@ -5,18 +5,37 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from longbench_cli.measure.interval import LEAST_FOR_95, median, median_interval, quantile, relative_half_width
+from longbench_cli.measure.interval import (
+    LEAST_FOR_95,
+    inflation,
+    is_precise,
+    median,
+    median_interval,
+    quantile,
+    relative_half_width,
+)
 from longbench_cli.measure.types import Latency, StoppedBy
 from longbench_cli.sweep.settings import Settings
 
 TURN_NS = 50_000_000
 """Inputs are redrawn after iterations worth 50 ms: one memory layout must not decide a median."""
 
+LEAST_DRAWS = 4
+"""Nor may so few that their difference does not show: a point is not converged before its fourth inputs."""
+
+LEAST_NS = 500_000_000
+"""Nor sooner than half a second: what else the machine did is counted in ticks of 10 ms."""
+
+SHORT_NS = 5_000_000
+"""Below 5 ms an iteration is over before caches, TLB and clock are what they are for the next: the first
+one on fresh inputs, which also follows another process's turn, is not recorded."""
+
 _STEADY = 0.05
 _LONG_NS = 1_000_000_000
 _RECHECK = 1.1
+_TURNS = 10  # at least so many turns fit in the most iterations
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +45,30 @@ class Trial:
     run: Callable[[], int]
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was recorded of a point: its latency, and when each iteration ended, by the caller's clock."""
+
+    latency: Latency
+    ends_ns: list[int]
+
+    @property
+    def windows(self) -> list[tuple[int, int]]:
+        """(start, end) of each iteration in nanoseconds of that clock, in their order."""
+        return [(end - took, end) for took, end in zip(self.latency.iterations_ns, self.ends_ns, strict=True)]
+
+
 def warm_up(trial: Trial, now_ns: Callable[[], int], limit_ns: int) -> None:
-    """Iterate until steady: two iterations in a row within 5% of the fastest so far, or ``limit_ns``."""
-    start, fastest, calm = now_ns(), math.inf, 0
-    while calm < 2:
+    """Iterate until steady: 50 ms, and then two iterations in a row within 5% of the fastest so far; or ``limit_ns``.
+
+    A processor or GPU that was idle takes tens of milliseconds to raise its clock.
+    """
+    start, fastest, calm, passed = now_ns(), math.inf, 0, 0
+    while passed < limit_ns and (calm < 2 or passed < TURN_NS):
         took = trial.run()
         calm = calm + 1 if abs(took - fastest) <= _STEADY * fastest < math.inf else 0
         fastest = min(fastest, took)
-        if now_ns() - start >= limit_ns:
-            return
+        passed = now_ns() - start
 
 
 def sample(
@@ -43,65 +77,95 @@ def sample(
     now_ns: Callable[[], int],
     on_iteration: Callable[[int], None] = lambda _count: None,
     start_ns: int | None = None,
-) -> Latency:
+    waited_ns: Callable[[], int] = lambda: 0,
+) -> Sample:
     """Iterate until the 95% interval of the median is within ``settings.precision``, or a limit.
 
     At least ``settings.min_iterations`` where an iteration takes under 1 s; longer ones stop at
-    ``settings.max_time`` seconds, after one iteration at the least. Every time is kept, in order.
-    The time limit counts from ``start_ns``, where the first trial began before this call.
+    ``settings.max_time`` seconds, after one iteration at the least. Every recorded time is kept, in
+    order. The time limit counts from ``start_ns``, where the first trial began before this call, and
+    leaves out what ``waited_ns`` (a total so far) grows by: the waiting for other processes' turns.
     """
-    start = now_ns() if start_ns is None else start_ns
-    times: list[int] = []
-    ordered: list[int] = []
-    next_check = LEAST_FOR_95
+    taken = _Taken(settings)
+    start = (now_ns() if start_ns is None else start_ns) - waited_ns()
+    last: int | None = None
     for trial in trials:
-        turn = 0
-        while turn < TURN_NS:
+        taken.draws += 1
+        turn, iterations, settled = 0, 0, False
+        while turn < TURN_NS and iterations < taken.longest_turn:
             took = trial.run()
-            turn += max(1, took)
-            times.append(took)
-            insort(ordered, took)
-            if len(times) >= next_check:
-                on_iteration(len(times))
-                next_check = math.ceil(len(times) * _RECHECK)
-                if (stopped := _converged(ordered, settings)) is not None:
-                    return summarise(times, ordered, stopped)
-            if (stopped := _limit(ordered, settings, now_ns() - start)) is not None:
-                return summarise(times, ordered, stopped)
+            first_is_short = not settled and (took if last is None else last) < SHORT_NS
+            last, settled = took, True
+            if first_is_short:
+                continue
+            turn, iterations = turn + max(1, took), iterations + 1
+            taken.add(took, now_ns())
+            elapsed_ns = taken.ends[-1] - start - waited_ns()
+            stopped = taken.check(on_iteration, elapsed_ns) or taken.limit(elapsed_ns)
+            if stopped is not None:
+                return Sample(summarise(taken.times, taken.ordered, stopped), taken.ends)
         del trial  # and with it its inputs, before the next are made
     raise AssertionError("trials are endless")
 
 
-def _converged(ordered: list[int], settings: Settings) -> StoppedBy | None:
-    enough = len(ordered) >= _least(ordered, settings)
-    return "converged" if enough and relative_half_width(ordered) <= settings.precision else None
+@dataclass(slots=True)
+class _Taken:
+    """The iterations recorded so far, and whether they are enough."""
 
+    settings: Settings
+    times: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    ordered: list[int] = field(default_factory=list)
+    draws: int = 0
+    next_check: int = LEAST_FOR_95
 
-def _limit(ordered: list[int], settings: Settings, elapsed_ns: int) -> StoppedBy | None:
-    if len(ordered) >= settings.max_iterations:
-        return "max_iterations"
-    if elapsed_ns < settings.max_time * 1e9 or len(ordered) < _least_at_time_limit(ordered, settings):
-        return None
-    return "max_time"
+    @property
+    def longest_turn(self) -> int:
+        return max(1, self.settings.max_iterations // _TURNS)
 
+    def add(self, took: int, end: int) -> None:
+        self.times.append(took)
+        self.ends.append(end)
+        insort(self.ordered, took)
 
-def _least(ordered: list[int], settings: Settings) -> int:
-    return settings.min_iterations if median(ordered) < _LONG_NS else min(settings.min_iterations, LEAST_FOR_95)
+    def check(self, on_iteration: Callable[[int], None], elapsed_ns: int) -> StoppedBy | None:
+        """Look at the interval now and then: 10% more iterations from one look to the next."""
+        if len(self.times) < self.next_check:
+            return None
+        on_iteration(len(self.times))
+        self.next_check = math.ceil(len(self.times) * _RECHECK)
+        if len(self.times) < self._least or self.draws < LEAST_DRAWS or elapsed_ns < LEAST_NS:
+            return None
+        inflated = inflation(self.times)
+        noise, interval = relative_half_width(self.ordered, inflated), median_interval(self.ordered, inflated)
+        return "converged" if is_precise(noise, interval, self.settings.precision) else None
 
+    def limit(self, elapsed_ns: int) -> StoppedBy | None:
+        if len(self.times) >= self.settings.max_iterations:
+            return "max_iterations"
+        least = 1 if self._long else self.settings.min_iterations
+        return "max_time" if elapsed_ns >= self.settings.max_time * 1e9 and len(self.times) >= least else None
 
-def _least_at_time_limit(ordered: list[int], settings: Settings) -> int:
-    return settings.min_iterations if median(ordered) < _LONG_NS else 1
+    @property
+    def _long(self) -> bool:
+        return median(self.ordered) >= _LONG_NS
+
+    @property
+    def _least(self) -> int:
+        return min(self.settings.min_iterations, LEAST_FOR_95) if self._long else self.settings.min_iterations
 
 
 def summarise(times: list[int], ordered: list[int], stopped_by: StoppedBy) -> Latency:
-    """The latency record of iteration times in nanoseconds."""
-    noise = relative_half_width(ordered)
+    """The latency record of iteration times in nanoseconds, in the order they were taken and in ascending order."""
+    inflated = inflation(times)
+    noise = relative_half_width(ordered, inflated)
     return Latency(
         iterations_ns=times,
         median_ns=median(ordered),
-        ci95_ns=median_interval(ordered),
+        ci95_ns=median_interval(ordered, inflated),
         mean_ns=sum(times) / len(times),
         p95_ns=quantile(ordered, 0.95),
         noise=noise if math.isfinite(noise) else None,
         stopped_by=stopped_by,
+        effective_iterations=len(times) / inflated,
     )

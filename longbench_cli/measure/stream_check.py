@@ -17,7 +17,7 @@ from attention_impls.oracle_keys import CachedRows, Key, ReversiblePattern, orac
 from attention_impls.streams import Event, Gradients, Outputs, SpanningGradients
 from longbench_cli.measure.inputs import Draw
 from longbench_cli.measure.tolerance import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE, scaled_error
-from longbench_cli.measure.verify import GRADIENT_ROWS, OUTPUT_ROWS, Verdict, Wrong, as_verification, compare
+from longbench_cli.measure.verify import GRADIENT_ROWS, OUTPUT_ROWS, Verified, Wrong, as_verification, compare
 from longbench_cli.sweep.case import Case
 
 KEYS = 3
@@ -51,15 +51,15 @@ class StreamCheck:
         elif isinstance(event, SpanningGradients):
             self._add_spanning(first, event)
 
-    def verdict(self) -> Verdict:
+    def verified(self) -> Verified:
         """Compare all that was kept with the oracle."""
         sampled = len(self._rows) + len(self._grad_rows) + len(self._keys)
         tolerance = (GRADIENT_TOLERANCE if self._keys else OUTPUT_TOLERANCE)[self._case.dtype]
         try:
             worst = self._compare()
         except Wrong as wrong:
-            return Verdict(as_verification("failed", sampled, wrong.error, tolerance), str(wrong))
-        return Verdict(as_verification("passed", sampled, worst, tolerance), None)
+            return Verified(as_verification("failed", sampled, wrong.error, tolerance), str(wrong))
+        return Verified(as_verification("passed", sampled, worst, tolerance), None)
 
     def _keep_rows(self, kept: dict[Row, Tensor], rows: list[Row], first: int, start: int, x: Tensor) -> None:
         for row in rows:

@@ -12,18 +12,17 @@ import torch
 
 from attention_impls.api import Unsupported, get_implementation
 from attention_impls.streams import Stream
-from longbench_cli.measure.clock import now_ns, timer_for
-from longbench_cli.measure.conditions import Conditions
+from longbench_cli.measure.clock import now_ns
 from longbench_cli.measure.inputs import DTYPES, InputSource
-from longbench_cli.measure.memory import held_bytes, peak_bytes
-from longbench_cli.measure.nvml import NvmlPeak
+from longbench_cli.measure.memory import held_bytes, peak_bytes, reserved_peak_bytes
 from longbench_cli.measure.passes import refuse_step
 from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.point import Report, as_incorrect, as_measured
 from longbench_cli.measure.sampling import Trial, sample
 from longbench_cli.measure.stream_check import StreamCheck
 from longbench_cli.measure.streamed import Group, PassTimes, run_pass
-from longbench_cli.measure.types import Memory, Streaming
+from longbench_cli.measure.telemetry.watch import Watch
+from longbench_cli.measure.types import Memory, Streaming, Timing
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
 
@@ -52,7 +51,9 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
     if implementation.load_stream is None:
         raise Unsupported(f"{case.impl} cannot be streamed")
     refuse_step(case)
-    backend = pick_backend(case, timer_for(case.device), settings.seed)
+    if settings.graphs == "on":
+        raise Unsupported("a stream cannot be replayed as a CUDA graph: --graphs auto takes graphs where they can be")
+    backend = pick_backend(case, settings)
     pattern: Any = implementation.pattern(case.shape, case.options)
     groups = _groups(case, settings, backend, implementation.load_stream())
     source = InputSource(case, settings.seed)
@@ -63,18 +64,6 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
         report(done, chunks, "chunks", done / seconds if seconds > 0 else None)
 
     passes: list[PassTimes] = []
-    conditions = Conditions()
-    start = now_ns()
-    with NvmlPeak(case.device) as nvml:
-        peak = peak_bytes(
-            case.device,
-            held_bytes(case.device),
-            lambda: passes.append(run_pass(case, groups, draw, check.take, progress, now_ns)),
-        )
-    took = now_ns() - start
-    verdict = check.verdict()
-    if verdict.reason is not None:
-        return as_incorrect(backend, "streamed", verdict)
 
     def one_pass() -> int:
         """The checked pass once, then others: a trial is called again while its times are short."""
@@ -85,14 +74,27 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
         while True:
             yield Trial(one_pass)
 
-    first = passes[0]
-    latency = sample(trials(), settings, now_ns, start_ns=now_ns() - took)
+    start = now_ns()
+    with Watch(case.device) as watch:
+        peak = peak_bytes(
+            case.device,
+            held_bytes(case.device),
+            lambda: passes.append(run_pass(case, groups, draw, check.take, progress, now_ns)),
+        )
+        reserved = reserved_peak_bytes(case.device)
+        verified = check.verified()
+        if verified.reason is not None:
+            return as_incorrect(backend, "streamed", verified)
+        first = passes[0]
+        taken = sample(trials(), settings, now_ns, start_ns=start)
     shape = case.shape
     per_token = case.head_dim * case.element_bytes * case.batch
     memory = Memory(
         input_bytes=per_token * case.seq_len * (shape.heads + 2 * shape.kv_heads),
         peak_bytes=peak,
-        nvml_peak_bytes=nvml.peak_bytes,
+        nvml_peak_bytes=watch.nvml_peak_bytes,
+        reserved_peak_bytes=reserved,
+        nvml_process_peak_bytes=watch.nvml_process_peak_bytes,
     )
     first_start, first_stop = groups[0].stream.chunks[0]
     streaming = Streaming(
@@ -102,7 +104,8 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
         generation_ns=first.generation,
         recompute_ns=first.recomputed(case.pass_),
     )
-    measured = as_measured(case, backend, "streamed", verdict, latency, memory, conditions.telemetry())
+    timing = Timing(cache="hot", graph=False, blocking_start=False, host_median_ns=None)
+    measured = as_measured(case, settings, backend, "streamed", verified, taken, memory, watch, timing)
     return measured | {"streaming": streaming.model_dump()}
 
 

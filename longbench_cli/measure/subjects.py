@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from attention_impls.api import get_implementation
 from longbench_cli.measure.model_subject import ModelSubject
 from longbench_cli.measure.op_subject import OpSubject
-from longbench_cli.measure.verify import Verdict
+from longbench_cli.measure.verify import Verified
 from longbench_cli.sweep.case import Case
 
 Drawn = TypeVar("Drawn")
@@ -34,7 +34,7 @@ class Subject(Protocol[Drawn]):
         """Run a tiny shape, so that loading libraries and starting threads is no part of peak memory."""
         ...
 
-    def verify(self, drawn: Drawn) -> Verdict:
+    def verify(self, drawn: Drawn) -> Verified:
         """Run the pass and compare it with float64."""
         ...
 

@@ -25,7 +25,7 @@ _FUTURE_FACTOR = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verified:
     """What verification found; ``reason`` names the first thing that is wrong."""
 
     verification: Verification
@@ -40,7 +40,7 @@ class Wrong(Exception):
         self.error = error
 
 
-def verify(case: Case, attention: Attention, pattern: Pattern, inputs: Inputs, seed: int) -> Verdict:
+def verify(case: Case, attention: Attention, pattern: Pattern, inputs: Inputs, seed: int) -> Verified:
     """Run the case's pass once and compare it with the oracle on sampled rows.
 
     Outputs are poisoned first (fresh memory holds NaN), so that a row nobody wrote is found.
@@ -59,8 +59,8 @@ def verify(case: Case, attention: Attention, pattern: Pattern, inputs: Inputs, s
             if case.causal:
                 check_causal(case, attention, inputs, out.detach(), OUTPUT_TOLERANCE[case.dtype], seed)
     except Wrong as wrong:
-        return Verdict(as_verification("failed", len(rows), wrong.error, tolerance), str(wrong))
-    return Verdict(as_verification("passed", len(rows), worst, tolerance), None)
+        return Verified(as_verification("failed", len(rows), wrong.error, tolerance), str(wrong))
+    return Verified(as_verification("passed", len(rows), worst, tolerance), None)
 
 
 def as_verification(status: str, rows: int, error: float, tolerance: float) -> Verification:

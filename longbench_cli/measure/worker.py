@@ -2,6 +2,8 @@
 
     python -m longbench_cli.measure.worker --result-fd N < request.json
 
+The request is one line. If its ``turns`` is true, each line that follows is a turn
+(:mod:`longbench_cli.measure.gate`).
 What goes wrong in a way that is a result (out of memory, unsupported, incorrect) is reported as
 one; anything else ends this process with a traceback, which the parent records as a crash.
 """
@@ -18,6 +20,7 @@ import torch
 
 from attention_impls.api import Unsupported
 from longbench_cli.measure.clock import now_ns
+from longbench_cli.measure.gate import Gate
 from longbench_cli.measure.point import configure_threads, measure_point
 from longbench_cli.measure.streamed_point import measure_streamed_point
 from longbench_cli.sweep.case import Case
@@ -45,10 +48,11 @@ class _Pipe:
             data = data[os.write(self._fd, data) :]
 
 
-def _outcome(case: Case, settings: Settings, execution: str, pipe: _Pipe) -> dict[str, Any]:
-    measure = measure_streamed_point if execution == "streamed" else measure_point
+def _outcome(case: Case, settings: Settings, execution: str, pipe: _Pipe, gate: Gate) -> dict[str, Any]:
     try:
-        return measure(case, settings, pipe.progress)
+        if execution == "streamed":  # which takes no turns: it needs what memory there is
+            return measure_streamed_point(case, settings, pipe.progress)
+        return measure_point(case, settings, pipe.progress, gate)
     except Unsupported as reason:
         return {"status": "unsupported", "reason": str(reason)}
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -66,11 +70,12 @@ def _first_line(error: BaseException) -> str:
 
 def main() -> None:
     pipe = _Pipe(int(sys.argv[sys.argv.index("--result-fd") + 1]))
-    request = json.load(sys.stdin)
+    request = json.loads(sys.stdin.buffer.readline())
+    gate = Gate(pipe.send, sys.stdin.buffer) if request.get("turns") else Gate()
     settings = Settings.model_validate(request["settings"])
     configure_threads(settings, psutil.cpu_count(logical=False))
     case = Case.model_validate(request["case"])
-    pipe.send({"type": "result"} | _outcome(case, settings, request["execution"], pipe))
+    pipe.send({"type": "result"} | _outcome(case, settings, request["execution"], pipe, gate))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
+from longbench_cli.nvml import NvmlError, gpu_of_torch
 from longbench_cli.resources import data_dir
 from longbench_cli.sweep.case import Device, Dtype
 
@@ -74,9 +75,13 @@ def free_bytes(device: Device) -> int:
         return int(psutil.virtual_memory().available)
     if gpu_name() is None:
         return hardware_of(device).memory_bytes
-    import torch
+    try:
+        with gpu_of_torch() as gpu:
+            return gpu.memory().free
+    except NvmlError:  # torch can tell as well, but takes memory of the device for it
+        import torch
 
-    return int(torch.cuda.mem_get_info()[0])
+        return int(torch.cuda.mem_get_info()[0])
 
 
 def usable_cores() -> int:

@@ -9,9 +9,9 @@ from longbench_cli.measure.checks.examined_attention import ExaminedAttention
 from longbench_cli.measure.checks.examined_model import ExaminedModel
 from longbench_cli.measure.checks.result import Result
 from longbench_cli.measure.checks.suite import FIRST, MODEL_CHECKS, OP_CHECKS, run_checks
-from longbench_cli.measure.clock import timer_for
 from longbench_cli.measure.pick import pick_backend
 from longbench_cli.sweep.case import Case
+from longbench_cli.sweep.settings import Settings
 
 NARROWER = "bfloat16"
 _TRIED_TOKENS = 64
@@ -54,7 +54,7 @@ def examine(case: Case, seed: int, *, narrower: bool = False) -> Report:
 
 
 def _start(case: Case, seed: int) -> ExaminedAttention | ExaminedModel:
-    backend = pick_backend(case, timer_for(case.device), seed)
+    backend = pick_backend(case, Settings(seed=seed))
     kind = ExaminedAttention if get_implementation(case.impl).model is None else ExaminedModel
     return kind(case, backend, seed)
 

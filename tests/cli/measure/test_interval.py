@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longbench_cli.measure.interval import median, median_interval, quantile, relative_half_width
+from longbench_cli.measure.interval import inflation, median, median_interval, quantile, relative_half_width
 
 values = st.lists(st.integers(1, 10**12), min_size=1, max_size=60).map(sorted)
 
@@ -26,6 +26,25 @@ def test_interval_holds_the_median(ordered: list[int]) -> None:
     assert interval is None or interval[0] <= median(ordered) <= interval[1]
     assert ordered[0] <= quantile(ordered, 0.95) <= ordered[-1]
     assert relative_half_width(ordered) >= 0
+
+
+@given(st.lists(st.integers(1, 1000), min_size=6, max_size=60), st.floats(1, 3), st.floats(1, 3))
+def test_a_larger_inflation_never_makes_an_interval_narrower(times: list[int], one: float, other: float) -> None:
+    ordered = sorted(times)
+    assert inflation(times) >= 1
+    small, large = (median_interval(ordered, inflated) for inflated in sorted((one, other)))
+    if large is not None:
+        assert small is not None
+        assert large[0] <= small[0] <= small[1] <= large[1]
+    narrow = median_interval(ordered)
+    assert median_interval(ordered, 1.0) == narrow
+    assert small is None or (narrow is not None and small[0] <= narrow[0] <= narrow[1] <= small[1])
+
+
+def test_values_worth_fewer_than_six_have_no_interval() -> None:
+    assert median_interval(range(60), 10) is not None
+    assert median_interval(range(60), 10.1) is None
+    assert relative_half_width(range(1, 61), 10.1) == pytest.approx(59 / 2 / 30.5)
 
 
 @pytest.mark.parametrize("n", [6, 11, 50, 1500])

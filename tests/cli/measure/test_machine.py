@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-import types
 from pathlib import Path
 
 import psutil
+import pynvml
 import pytest
+from fake_nvml import FakePynvml
 
 from longbench_cli.measure.machine import cpu_model, inspect_cpu, inspect_gpus
 
@@ -38,57 +39,16 @@ def test_a_system_that_does_not_tell(tmp_path: Path) -> None:
     assert cpu.model
 
 
-class FakeNVML(types.ModuleType):
-    """Two GPUs; the second does not tell its processes."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, *, driver: bool = True) -> None:
-        super().__init__("pynvml")
-        self.driver, self.open = driver, False
-
-    def nvmlInit(self) -> None:
-        if not self.driver:
-            raise self.NVMLError("no driver")
-        self.open = True
-
-    def nvmlShutdown(self) -> None:
-        self.open = False
-
-    def nvmlSystemGetDriverVersion(self) -> str:
-        return "580.10"
-
-    def nvmlDeviceGetCount(self) -> int:
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        return index
-
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> types.SimpleNamespace:
-        return types.SimpleNamespace(total=80 * 2**30, free=(80 - handle) * 2**30)
-
-    def nvmlDeviceGetName(self, handle: int) -> str:
-        return f"Example GPU {handle}"
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[int]:
-        if handle:
-            raise self.NVMLError("not supported")
-        return [101, 102]
-
-    def nvmlDeviceGetPersistenceMode(self, handle: int) -> int:
-        return handle
-
-
 def test_gpus_by_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
-    nvml = FakeNVML()
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    module = FakePynvml()
+    monkeypatch.setitem(sys.modules, "pynvml", module)
     first, second = inspect_gpus()
     assert (first.name, first.driver, first.processes, first.persistence) == ("Example GPU 0", "580.10", 2, False)
     assert (second.index, second.memory_free, second.processes, second.persistence) == (1, 79 * 2**30, None, True)
-    assert not nvml.open
+    assert module.opened == 0
 
 
 def test_no_driver_means_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNVML(driver=False))
+    refused = pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+    monkeypatch.setitem(sys.modules, "pynvml", FakePynvml(nvmlInit=refused))
     assert inspect_gpus() == []

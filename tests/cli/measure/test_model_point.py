@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from worker_process import work
 from attention_impls.api import Unsupported
 from attention_impls.kernels.math import MATH
 from longbench_cli.measure import pick, point, sampling
+from longbench_cli.measure.gate import Gate
 from longbench_cli.measure.model_passes import LOSS_SCALE, RunningModel, next_token_loss
 from longbench_cli.measure.point import measure_point
 from longbench_cli.measure.sampling import Trial, sample
@@ -184,7 +186,7 @@ def test_tokens_are_all_ids_drawn_anew_into_other_places() -> None:
 
 @pytest.mark.parametrize("pass_", PASSES)
 def test_a_model_is_verified_timed_and_accounted_for(tiny_models: Any, pass_: str) -> None:
-    result = measure_point(case(**{"pass": pass_}), QUICK, lambda *_: None)
+    result = measure_point(case(**{"pass": pass_}), QUICK, lambda *_: None, Gate())
     assert result["status"] == "ok", result
     assert result["backend"] == "none"
     assert result["verification"]["status"] == "passed"
@@ -195,8 +197,9 @@ def test_a_model_is_verified_timed_and_accounted_for(tiny_models: Any, pass_: st
 
 
 def test_each_trial_has_tokens_of_its_own(tiny_models: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "TURN_NS", 1)  # a trial is one iteration
-    measure_point(case(), QUICK, lambda *_: None)
+    monkeypatch.setattr(sampling, "TURN_NS", 1)  # a trial is one iteration,
+    monkeypatch.setattr(sampling, "SHORT_NS", 0)  # the first
+    measure_point(case(), QUICK, lambda *_: None, Gate())
     timed = [tokens for tokens, _ in tiny_models.made[-1].seen[-3:]]
     assert len({tuple(tokens.flatten().tolist()) for tokens in timed}) == 3
 
@@ -214,7 +217,7 @@ def test_steps_are_timed_from_parameters_as_they_were_drawn(
         return trials(*arguments)
 
     monkeypatch.setattr(point, "_trials", spy)
-    measure_point(case(**{"pass": pass_}), QUICK, lambda *_: None)
+    measure_point(case(**{"pass": pass_}), QUICK, lambda *_: None, Gate())
     fresh = dict(tiny_models.TinyModel(None, None, "cpu", torch.float32, QUICK.seed).named_parameters())
     assert starts[0].keys() == fresh.keys()
     assert all(torch.equal(starts[0][name], p) for name, p in fresh.items())
@@ -236,7 +239,7 @@ def test_parameters_and_optimiser_state_count_as_memory_of_the_pass(
 
     monkeypatch.setattr(point, "held_bytes", lambda device: 10**9)
     monkeypatch.setattr(point, "peak_bytes", peak)
-    result = measure_point(case(**{"pass": pass_}), QUICK, lambda *_: None)
+    result = measure_point(case(**{"pass": pass_}), QUICK, lambda *_: None, Gate())
     learned = sum(p.nbytes for p in tiny_models.made[0].parameters())
     assert 10**9 - baselines[0] == result["memory"]["peak_bytes"]
     assert 10**9 - baselines[0] >= learned * (3 if pass_ == "step" else 1)
@@ -248,14 +251,18 @@ def test_the_back_end_is_picked_by_a_trial_of_the_model_on_few_tokens(
     class Scripted:
         """The second back end's iterations take less."""
 
-        def time(self, work: Callable[[], Any]) -> int:
-            work()
-            return {"slow": 5, "fast": 3}[tiny_models.made[-1].backend]
+        def bind(self, work: Callable[[], Any]) -> Callable[[], int]:
+            def iteration() -> int:
+                work()
+                return {"slow": 5, "fast": 3}[tiny_models.made[-1].backend]
+
+            return iteration
 
     kernels = [replace(MATH, name=name, fused=True) for name in ("slow", "fast")]
     monkeypatch.setattr(pick, "supported_backends", lambda *_: kernels)
+    monkeypatch.setattr(pick, "timer_for", lambda _device, _settings: Scripted())
     long = case(impl="tiny_models:on_kernels", seq_len=5000, **{"pass": "step"})
-    assert pick.pick_backend(long, Scripted(), seed=0) == "fast"
+    assert pick.pick_backend(long, QUICK) == "fast"
     assert [module.backend for module in tiny_models.made] == ["slow", "fast"]
     assert {tokens.shape for module in tiny_models.made for tokens, _ in module.seen} == {(1, 4096)}
 
@@ -266,7 +273,7 @@ def test_a_model_that_takes_no_back_end_gets_none(tiny_models: Any) -> None:
     assert [module.backend for module in tiny_models.made] == [None, "math"]
 
 
-@pytest.mark.parametrize("measure", [measure_point, measure_streamed_point])
+@pytest.mark.parametrize("measure", [partial(measure_point, gate=Gate()), measure_streamed_point])
 def test_an_attention_takes_no_step(measure: Callable[..., Any]) -> None:
     options = {"segments": [32], "dilations": [1]}
     with pytest.raises(Unsupported, match=r"^step is an optimiser step: only models have parameters$"):
@@ -279,9 +286,9 @@ def test_a_model_is_not_streamed() -> None:
 
 
 def test_one_token_has_no_next_one() -> None:
-    assert measure_point(case(seq_len=1), QUICK, lambda *_: None)["status"] == "ok"
+    assert measure_point(case(seq_len=1), QUICK, lambda *_: None, Gate())["status"] == "ok"
     with pytest.raises(Unsupported, match="a next-token loss needs at least 2 tokens"):
-        measure_point(case(seq_len=1, **{"pass": "bwd"}), QUICK, lambda *_: None)
+        measure_point(case(seq_len=1, **{"pass": "bwd"}), QUICK, lambda *_: None, Gate())
 
 
 def test_a_trial_is_gone_before_the_next_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from longbench_cli.measure.gate import Gate
 from longbench_cli.measure.point import measure_point
 from longbench_cli.measure.subjects import subject_of
 from longbench_cli.measure.tolerance import LOST_SUM_TOLERANCE, MODEL_GRADIENT_TOLERANCE, MODEL_LOGITS_TOLERANCE
-from longbench_cli.measure.verify import Verdict
+from longbench_cli.measure.verify import Verified
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
 
@@ -35,7 +36,7 @@ def case(impl: str, **change: Any) -> Case:
     return Case.model_validate(values | change)
 
 
-def verdict_of(the_case: Case) -> Verdict:
+def verdict_of(the_case: Case) -> Verified:
     subject = subject_of(the_case, "none", seed=1)
     return subject.verify(subject.draw())
 
@@ -109,7 +110,7 @@ def test_short_sequences_are_verified_too(seq_len: int) -> None:
 
 @pytest.mark.parametrize("pass_", ["fwd", "step"])
 def test_a_wrong_model_is_incorrect_and_never_timed(pass_: str) -> None:
-    result = measure_point(case("wrong_logits", **{"pass": pass_}), Settings(max_time=0.01), lambda *_: None)
+    result = measure_point(case("wrong_logits", **{"pass": pass_}), Settings(max_time=0.01), lambda *_: None, Gate())
     assert result["status"] == "incorrect"
     assert result["reason"].startswith("logits: ")
     assert result["verification"]["status"] == "failed"

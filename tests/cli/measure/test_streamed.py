@@ -16,7 +16,7 @@ from attention_impls.dilated.schedule import Schedule
 from attention_impls.dilated.streaming import DilatedStream
 from attention_impls.kernels.math import MATH
 from attention_impls.streams import Event, Gradients, Outputs
-from longbench_cli.measure import streamed_point
+from longbench_cli.measure import sampling, streamed_point
 from longbench_cli.measure.inputs import InputSource
 from longbench_cli.measure.stream_check import StreamCheck
 from longbench_cli.measure.streamed import Group, run_pass
@@ -84,7 +84,7 @@ def events_of(the_case: Case, spoil: Any = None, seed: int = 0, together: int = 
 
 
 def test_a_right_stream_passes() -> None:
-    verdict = events_of(case()).verdict()
+    verdict = events_of(case()).verified()
     assert verdict.reason is None
     assert verdict.verification.max_error is not None
     assert verdict.verification.max_error < 1e-4
@@ -93,7 +93,7 @@ def test_a_right_stream_passes() -> None:
 @pytest.mark.parametrize("together", [1, 2, 5])
 def test_a_batch_is_streamed_some_sequences_at_a_time_with_the_same_result(together: int) -> None:
     batch = case(batch=5, seq_len=1500)
-    assert events_of(batch, together=together).verdict().reason is None
+    assert events_of(batch, together=together).verified().reason is None
     draw = InputSource(batch, 3).draw()
     whole = draw.inputs().q
     parts = [draw.sequences(group.first, group.count) for group in groups_of(batch, together)]
@@ -107,7 +107,7 @@ def test_an_error_in_a_late_sequence_of_the_batch_is_found() -> None:
         if isinstance(event, Outputs) and event.out.shape[0] == 1:
             event.out.mul_(1.5)
 
-    reason = events_of(case(batch=5, seq_len=300), in_the_last, together=2).verdict().reason
+    reason = events_of(case(batch=5, seq_len=300), in_the_last, together=2).verified().reason
     assert reason is not None
     assert "at batch 4" in reason
 
@@ -115,7 +115,7 @@ def test_an_error_in_a_late_sequence_of_the_batch_is_found() -> None:
 def test_a_stream_that_leaves_a_chunk_out_is_found() -> None:
     the_case = case(**{"pass": "fwd"})
     check = StreamCheck(the_case, DilatedPattern(the_case.shape, SCHEDULE), InputSource(the_case, 0).draw(), 0)
-    reason = check.verdict().reason
+    reason = check.verified().reason
     assert reason is not None
     assert reason.startswith("output: the stream never gave batch 0, head")
 
@@ -139,6 +139,7 @@ def test_a_short_pass_is_measured_as_often_as_it_ran(monkeypatch: pytest.MonkeyP
         return run_pass(*arguments)
 
     monkeypatch.setattr(streamed_point, "run_pass", counted)
+    monkeypatch.setattr(sampling, "SHORT_NS", 0)  # every pass is recorded
     short = case(seq_len=300, **{"pass": "fwd"})
     result = measure_streamed_point(short, Settings(min_iterations=1, max_iterations=4), lambda *_: None)
     assert len(result["latency"]["iterations_ns"]) == len(ran) == 4
@@ -176,7 +177,7 @@ def query_gradients(event: Event) -> None:
 def test_a_wrong_stream_is_found(spoil: Any, says: str) -> None:
     import re
 
-    reason = events_of(case(), spoil).verdict().reason
+    reason = events_of(case(), spoil).verified().reason
     assert reason is not None
     assert re.match(says, reason), reason
 

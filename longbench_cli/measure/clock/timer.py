@@ -1,0 +1,37 @@
+"""What a timer is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from longbench_cli.measure.types import Timing
+
+now_ns = time.perf_counter_ns
+
+Clock = Callable[[], int]
+"""Nanoseconds of a clock that never goes back."""
+
+Work = Callable[[], Any]
+Iteration = Callable[[], int]
+"""Does the work once and returns its nanoseconds."""
+
+
+class Timer(Protocol):
+    """Times work to its completion on the device, all pieces of work in the same way."""
+
+    def bind(self, work: Work) -> Iteration:
+        """A function that does ``work`` once and returns its nanoseconds.
+
+        The result is released outside the timed region. What is prepared once for these inputs (a graph)
+        is prepared here, and freed with the function.
+
+        Raises:
+            Unsupported: the work cannot be run in the way that was asked for.
+        """
+        ...
+
+    def timing(self) -> Timing:
+        """How the iterations so far were timed."""
+        ...
