@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from longbench_cli import __version__
 from longbench_cli.errors import UsageError
+from longbench_cli.printable import one_line
 
 EXIT_USAGE = 2
 EXIT_BROKEN_PIPE = 141
@@ -142,4 +143,4 @@ def _one_line(error: Exception) -> str:
         text = f"{where}{error.strerror}"
     else:
         text = f"internal error: {type(error).__name__}: {error} (run with {DEBUG} for the traceback)"
-    return " ".join(text.split())
+    return one_line(text)

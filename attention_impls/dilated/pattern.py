@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from attention_impls.dilated.schedule import Schedule
 from attention_impls.shape import AttentionShape
 
 OFFSETS = ("paper", "grouped")
+
+
+def heads_before(offset: int, dilation: int, heads: int, offsets: str) -> int:
+    """How many of ``heads`` have a :func:`head_offset` below ``offset``, which is at most ``dilation``."""
+    if offsets == "paper":
+        return heads // dilation * offset + min(heads % dilation, offset)
+    return min(heads, -(-heads // dilation) * offset)
 
 
 def head_offset(head: int, dilation: int, heads: int, offsets: str) -> int:
@@ -61,10 +68,7 @@ class DilatedPattern:
         shape, shares = self.shape, []
         for w, r in self.schedule.branches:
             full, tail = divmod(shape.seq_len, w)
-            touched = 0
-            for head in range(shape.heads):
-                offset = head_offset(head, r, shape.heads, self.offsets)
-                touched += full * len(range(offset, w, r)) + len(range(offset, tail, r))
+            touched = full * self._over_heads(w, r, lambda n: n) + self._over_heads(tail, r, lambda n: n)
             shares.append(touched / (shape.seq_len * shape.heads))
         return shares
 
@@ -72,11 +76,14 @@ class DilatedPattern:
         total = 0
         for w, r in self.schedule.branches:
             full, tail = divmod(self.shape.seq_len, w)
-            for head in range(self.shape.heads):
-                offset = head_offset(head, r, self.shape.heads, self.offsets)
-                total += full * self._segment_pairs(w, r, offset) + self._segment_pairs(tail, r, offset)
+            total += full * self._over_heads(w, r, self._pairs_of) + self._over_heads(tail, r, self._pairs_of)
         return self.shape.batch * total
 
-    def _segment_pairs(self, length: int, r: int, offset: int) -> int:
-        members = len(range(offset, length, r))
+    def _pairs_of(self, members: int) -> int:
         return members * (members + 1) // 2 if self.shape.causal else members * members
+
+    def _over_heads(self, length: int, r: int, of: Callable[[int], int]) -> int:
+        """The sum over the heads of ``of`` the members of a segment: one more for an offset below the remainder."""
+        members, left = divmod(length, r)
+        more = heads_before(left, r, self.shape.heads, self.offsets)
+        return more * of(members + 1) + (self.shape.heads - more) * of(members)

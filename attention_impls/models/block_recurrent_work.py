@@ -52,12 +52,14 @@ class Blocks:
         return total + len(config.compressing_layers) * self._compressed_pairs()
 
     def _compressed_pairs(self) -> int:
-        config, w, pairs, block = self.config, self.config.block_width, 0, 2
-        most = config.compressed_memory or 0
-        while block < self.touched and config.compressed_keys(block) < most:  # until the memory is full
-            pairs += config.compressed_keys(block) * min(w, self.seq_len - block * w)
-            block += 1
-        return pairs + max(0, self.seq_len - block * w) * most
+        """Of one layer: block b sees b - 1 times what a block is compressed to, until the memory is full."""
+        config, w, most = self.config, self.config.block_width, self.config.compressed_memory
+        if most is None:
+            return 0
+        made, later = w // config.compression_factor, max(0, self.complete - 2)  # complete blocks from the third on
+        growing = min(later, most // made)
+        keys = made * (growing * (growing + 1) // 2) + (later - growing) * most
+        return w * keys + (self.seq_len - self.complete * w) * config.compressed_keys(self.complete)
 
     def state_pairs(self, writes: int) -> int:
         """Pairs of one head over all recurrent layers: tokens read vectors; vectors see vectors and tokens."""

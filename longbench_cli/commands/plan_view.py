@@ -155,11 +155,15 @@ def _sources(plan: Plan) -> str:
     for name, source in plan.sources.items():
         value = getattr(plan.settings, name, None)
         by_source.setdefault(source, []).append(
-            name if value is None or isinstance(value, bool) else f"{name} {value:g}"
+            name if value is None or isinstance(value, bool) else f"{name} {_setting(value)}"
         )
     by_source.pop("default", None)
     given = [f"{', '.join(names)} from the {source}" for source, names in by_source.items()]
     return "; ".join([*given, "the rest are defaults"])
+
+
+def _setting(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _json(point: PlannedPoint, reason: str | None) -> dict[str, Any]:

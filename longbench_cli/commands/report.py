@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from longbench_cli.errors import UsageError
+from longbench_cli.printable import printable
 
 if TYPE_CHECKING:
     from longbench_cli.record.journal import Run
@@ -44,13 +45,13 @@ def report(
         _refuse_input(output, paths)
     runs = [load_run(path) for path in paths]
     for warning in (warning for run in runs for warning in run.warnings):
-        typer.echo(f"longbench: warning: {warning}", err=True)
+        typer.echo(printable(f"longbench: warning: {warning}"), err=True)
     content = _render(runs, format_)
     if output is None:
         typer.echo(content, nl=False)
     else:
         write_whole(output, content)
-        typer.echo(f"report: {output}", err=format_ != "html")
+        typer.echo(printable(f"report: {output}"), err=format_ != "html")
 
 
 def _render(runs: list[Run], format_: Format) -> str:

@@ -15,6 +15,7 @@ import typer
 from longbench_cli.commands import run_options as options
 from longbench_cli.commands.report import RUNS_FOLDER
 from longbench_cli.errors import UsageError
+from longbench_cli.printable import printable
 
 if TYPE_CHECKING:
     from longbench_cli.present.progress import Display
@@ -78,6 +79,12 @@ def run(
     timeout: options.Timeout = None,
     stream: options.Stream = None,
     chunk: options.Chunk = None,
+    cache: options.Cache = None,
+    graphs: options.Graphs = None,
+    order: options.Order = None,
+    sessions: options.Sessions = None,
+    no_prune: options.NoPrune = None,
+    budget: options.Budget = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -118,8 +125,8 @@ def run(
     from longbench_cli.sweep.options import resolve
     from longbench_cli.sweep.plan import make_plan
 
-    if resume is not None and not any(value is not None for value in asked.values()):
-        asked = _options_of(resume)
+    if resume is not None and not any(value is not None for name, value in asked.items() if name != "budget"):
+        asked = _options_of(resume) | ({} if budget is None else {"budget": budget})
     resolved = resolve(asked)
     plan = make_plan(resolved)
     if dry_run:
@@ -131,10 +138,10 @@ def run(
 
 def _options_of(path: Path) -> dict[str, object]:
     """What was asked for when ``path`` was started; nothing if it was not."""
-    from longbench_cli.commands.run_file import from_argv
+    from longbench_cli.commands.run_file import resumed_options
     from longbench_cli.record.journal import is_started, load_run
 
-    return from_argv(load_run(path).header, path) if is_started(path) else {}
+    return resumed_options(load_run(path).header, path) if is_started(path) else {}
 
 
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
@@ -152,8 +159,14 @@ def _refuse(resolved: ResolvedOptions, plan: Plan) -> None:
 def _measure(
     plan: Plan, asked: Mapping[str, object], path: Path | None, *, resume: bool, quiet: bool, as_json: bool
 ) -> int:
-    from longbench_cli.commands.run_file import default_path, machine_warning, make_header, refuse_other_plan
-    from longbench_cli.commands.run_session import measure_missing, recorded_points
+    from longbench_cli.commands.run_file import (
+        default_path,
+        machine_warning,
+        make_header,
+        refuse_other_plan,
+        resume_command,
+    )
+    from longbench_cli.commands.run_session import count_missing, measure_missing, recorded_points
     from longbench_cli.record.journal import Journal
     from longbench_cli.record.schema import BAD_STATUSES, dump_line
 
@@ -165,9 +178,10 @@ def _measure(
             refuse_other_plan(earlier, header)
             for warning in (*earlier.warnings, machine_warning(earlier, header)):
                 if warning is not None:
-                    typer.echo(f"longbench: warning: {warning}", err=True)
-        done = len(recorded_points(plan, earlier))
-        display, shown = _display(len(plan.points), done, quiet=quiet, stream_is_stderr=as_json)
+                    typer.echo(printable(f"longbench: warning: {warning}"), err=True)
+        done = recorded_points(plan, earlier)
+        total = len(done) + count_missing(plan, done.values())
+        display, shown = _display(plan, total, len(done), quiet=quiet, stream_is_stderr=as_json)
 
         def echo(record: RecordedPoint) -> None:
             if as_json:
@@ -176,34 +190,38 @@ def _measure(
         if as_json:
             typer.echo(dump_line(earlier.header if earlier else header))
         with shown:
-            records = measure_missing(plan, journal, earlier, display, echo)
-    left = len(plan.points) - len(records)
+            records = measure_missing(plan, journal, done, display, echo)
+    left = count_missing(plan, records)
     if left:
+        each = f" ({plan.settings.sessions} sessions each)" if plan.settings.sessions > 1 else ""
         typer.echo(
-            f"longbench: interrupted with {len(records)} of {len(plan.points)} points recorded; "
-            f"go on with: longbench run --resume {shlex.quote(str(path))}",
+            f"longbench: interrupted with {len(records)} of {len(records) + left} points{each} recorded; "
+            f"go on with: {printable(resume_command(asked, path))}",
             err=True,
         )
     elif quiet:
         typer.echo(str(path), err=as_json)
     else:
-        typer.echo(f"run file: {path}\nsee it with: longbench report {shlex.quote(str(path))}", err=as_json)
+        shown_path = printable(shlex.quote(str(path)))
+        typer.echo(f"run file: {printable(str(path))}\nsee it with: longbench report {shown_path}", err=as_json)
     bad = left or any(record.status in BAD_STATUSES for record in records)
     return EXIT_BAD_POINT if bad else 0
 
 
 def _display(
-    total: int, done: int, *, quiet: bool, stream_is_stderr: bool
+    plan: Plan, total: int, done: int, *, quiet: bool, stream_is_stderr: bool
 ) -> tuple[Display, AbstractContextManager[None]]:
     """What shows the progress, and the context in which it does."""
     from rich.console import Console
 
     from longbench_cli.present.progress import LiveDisplay, PlainDisplay, QuietDisplay
+    from longbench_cli.present.series import varied_options
 
     if quiet:
         return QuietDisplay(), nullcontext()
     console = Console(file=sys.stderr if stream_is_stderr else sys.stdout)
+    varied = varied_options(point.case for point in plan.points)
     if not console.is_terminal:
-        return PlainDisplay(console, total, done), nullcontext()
-    live = LiveDisplay(console, total, done)
+        return PlainDisplay(console, total, done, varied), nullcontext()
+    live = LiveDisplay(console, total, done, varied)
     return live, live.live()

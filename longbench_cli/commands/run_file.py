@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,11 +17,17 @@ from longbench_cli.errors import UsageError
 from longbench_cli.record.environment import environment
 from longbench_cli.record.loading import Run
 from longbench_cli.record.schema import RunHeader
+from longbench_cli.sweep.axes import shown
+from longbench_cli.sweep.fields import OPTION_NAMES, option_name
 from longbench_cli.sweep.plan import Plan
+from longbench_cli.sweep.profile import is_file_name
 from longbench_cli.sweep.settings import Settings
 
 _WORDS = ["longbench", "run"]
 _SHOWN_KEYS = 3
+_LONGEST_COMMAND = 600
+_NUMBERS = frozenset(Settings.model_fields) - {"chunk", "cache", "graphs", "order"}
+"""Options that the command line reads as numbers."""
 _SAME_MACHINE = ("cpu", "cores", "gpus", "packages", "python")
 
 
@@ -66,21 +73,56 @@ def from_argv(header: RunHeader, path: Path) -> dict[str, object]:
     Raises:
         UsageError: the recorded command line is of another kind.
     """
+    refusal = f"{path}: line 1: argv: cannot be asked for again: give the sweep's options beside --resume"
     words = header.argv[len(_WORDS) :]
     starts = [i for i, word in enumerate(words) if word.startswith("--")]
     spans = [words[i:j] for i, j in pairwise([*starts, len(words)])]
     if header.argv[: len(_WORDS)] != _WORDS or starts[:1] != [0] * bool(words) or any(len(s) > 2 for s in spans):
-        raise UsageError(f"{path}: line 1: argv: cannot be asked for again: give the sweep's options beside --resume")
+        raise UsageError(refusal)
     asked: dict[str, object] = {}
     for flag, *value in spans:
-        option = flag.removeprefix("--").replace("-", "_")
-        asked[option] = _read(option, value[0]) if value else True
+        option = option_name(flag.removeprefix("--").replace("-", "_"))
+        if option not in OPTION_NAMES and option != "profile":
+            raise UsageError(refusal)
+        try:
+            asked[option] = _read(option, value[0]) if value else True
+        except (ValueError, RecursionError):
+            raise UsageError(refusal) from None
     return asked
+
+
+def resumed_options(header: RunHeader, path: Path) -> dict[str, object]:
+    """The options to go on with ``path`` by, from its own header.
+
+    Raises:
+        UsageError: as :func:`from_argv`; or they lead to code: a run file is data, and may be anybody's.
+    """
+    asked = from_argv(header, path)
+    if code := _code_in(asked):
+        command = resume_command(asked, path)
+        retype = f"type: {command}" if len(command) <= _LONGEST_COMMAND else "give its options again beside --resume"
+        raise UsageError(
+            f"--resume {path}: its sweep uses {shown(code)}, and code is imported only for what a command line names: "
+            f"if you trust it, {retype}"
+        )
+    return asked
+
+
+def resume_command(asked: Mapping[str, object], path: Path) -> str:
+    """What to type to go on with ``path``: the options too where they lead to code."""
+    return shlex.join([*(to_argv(asked) if _code_in(asked) else _WORDS), "--resume", str(path)])
+
+
+def _code_in(asked: Mapping[str, object]) -> str | None:
+    """The first module path, or profile of the user's own (which may name one), among the options."""
+    profile = str(asked.get("profile") or "")
+    impls = str(asked.get("impl") or "").split(",")
+    return profile if is_file_name(profile) else next((name.strip() for name in impls if ":" in name), None)
 
 
 def _read(option: str, text: str) -> object:
     """A number where the option is one, as the command line itself would give it."""
-    return json.loads(text) if option in Settings.model_fields and option != "chunk" else text
+    return json.loads(text) if option in _NUMBERS else text
 
 
 def refuse_other_plan(run: Run, header: RunHeader) -> None:

@@ -211,3 +211,50 @@ Stream = Annotated[
 Chunk = Annotated[
     Text, _measure("--chunk", metavar="TOKENS", help="Most tokens of a streamed chunk (default: from free memory).")
 ]
+Cache = Annotated[
+    Text,
+    _measure(
+        "--cache",
+        metavar="cold|hot",
+        help="cold: overwrite the last-level cache before each iteration; hot: do not (default: cold on a GPU, hot "
+        "on a CPU).",
+    ),
+]
+Graphs = Annotated[
+    Text,
+    _measure(
+        "--graphs",
+        metavar="auto|on|off",
+        help="Replay iterations as CUDA graphs; auto: where launching takes longer than running (default: auto).",
+    ),
+]
+Order = Annotated[
+    Text,
+    _measure(
+        "--order",
+        metavar="interleaved|sequential",
+        help="interleaved: the implementations of one length take turns, so that the machine's drift hits all alike; "
+        "sequential: one after another (default: interleaved).",
+    ),
+]
+Sessions = Annotated[
+    Whole,
+    _measure(
+        "--sessions",
+        metavar="K",
+        help="Fresh processes to measure each point in, spread over the sweep; intervals then hold between processes "
+        "(default: 1).",
+    ),
+]
+NoPrune = Annotated[
+    bool | None, _measure("--no-prune", help="Start every point, whatever is predicted of it (default: false).")
+]
+Budget = Annotated[
+    Text,
+    _measure(
+        "--budget",
+        metavar="TIME",
+        help="End in this time, e.g. 90s, 20m, 2h: the cheapest points first; what does not fit is recorded as "
+        "pruned, and measured by a --resume (default: no limit).",
+    ),
+]

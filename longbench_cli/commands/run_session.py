@@ -1,55 +1,70 @@
-"""One session of a run: measures what is missing, and records each point before the next begins."""
+"""One invocation of a run: measures what is missing, and records each point as soon as it is known."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import Any
 
+from longbench_cli.execute.groups import Job
 from longbench_cli.execute.isolate import run_isolated
 from longbench_cli.execute.outcome import Outcome, Progress
-from longbench_cli.execute.sweep import RunPoint, run_sweep
+from longbench_cli.execute.sessions import SessionKey, count_due
+from longbench_cli.execute.sweep import RunGroup, run_sweep
+from longbench_cli.execute.turns import Member, take_turns
 from longbench_cli.present.progress import Display
 from longbench_cli.record.journal import Journal, Run
-from longbench_cli.record.loading import RecordedPoint
+from longbench_cli.record.loading import RecordedPoint, put_off
+from longbench_cli.record.missing_once import MissingOnce
 from longbench_cli.record.points import outcome_of, record_of
 from longbench_cli.sweep.hardware import free_bytes
 from longbench_cli.sweep.plan import Plan, PlannedPoint
-from longbench_cli.sweep.predict import Execution
 from longbench_cli.sweep.settings import Settings
 
 
-def recorded_points(plan: Plan, run: Run | None) -> dict[str, RecordedPoint]:
-    """The points of ``plan`` that an earlier session recorded, by key."""
+def recorded_points(plan: Plan, run: Run | None) -> dict[SessionKey, RecordedPoint]:
+    """The points of ``plan`` that earlier invocations recorded, but those for which there was no time."""
+    if run is None:
+        return {}
     wanted = {point.key for point in plan.points}
-    return {record.key: record for record in (run.points if run else []) if record.key in wanted}
+    found = [record for record in run.points if record.key in wanted and not put_off(record)]
+    if "sessions" not in run.header.settings:  # before there were any, the number was that of the invocation
+        found = [record.model_copy(update={"session": 0}) for record in found]
+    return {(record.key, record.session): record for record in found}
+
+
+def count_missing(plan: Plan, records: Iterable[RecordedPoint]) -> int:
+    """How many more records it takes: of each point one a session, and none after one that ended its point."""
+    ended = {(record.key, record.session): record.status for record in records}
+    return count_due(plan.points, plan.settings.sessions, ended)
 
 
 def measure_missing(
     plan: Plan,
     journal: Journal,
-    earlier: Run | None,
+    done: Mapping[SessionKey, RecordedPoint],
     display: Display,
     echo: Callable[[RecordedPoint], None],
-    run_point: RunPoint | None = None,
+    run_group: RunGroup | None = None,
 ) -> list[RecordedPoint]:
-    """Bring every point of ``plan`` to a record, but those of ``earlier``.
+    """Bring every point of ``plan`` to its records, but those that are ``done``.
 
-    SIGTERM and SIGHUP end it as Ctrl-C does: after them the list is shorter than the plan.
+    SIGTERM and SIGHUP end it as Ctrl-C does: after them :func:`count_missing` counts some.
 
     Returns:
-        The points recorded in all sessions.
+        The points recorded in all invocations.
 
     Raises:
         UsageError: the run file cannot be written any more.
     """
-    done = recorded_points(plan, earlier)
-    session = max((record.session for record in earlier.points), default=-1) + 1 if earlier else 0
     records = list(done.values())
+    once = MissingOnce(records)
 
-    def record(point: PlannedPoint, outcome: Outcome) -> None:
-        line = record_of(point, outcome, session)
+    def record(point: PlannedPoint, session: int, outcome: Outcome) -> None:
+        line = once.drop_told(record_of(point, outcome, session))
         journal.append(line)
         records.append(line)
         display.finished(line)
@@ -58,8 +73,8 @@ def measure_missing(
     with _ended_like_ctrl_c():
         run_sweep(
             plan,
-            {key: outcome_of(line) for key, line in done.items()},
-            run_point or _in_a_worker(plan.settings),
+            {item: outcome_of(line) for item, line in done.items()},
+            run_group or _in_workers(plan.settings),
             record,
             display,
             free_bytes,
@@ -67,19 +82,31 @@ def measure_missing(
     return records
 
 
-def _in_a_worker(settings: Settings) -> RunPoint:
-    def run_point(
-        point: PlannedPoint, execution: Execution, timeout_s: float, on_progress: Callable[[Progress], None]
-    ) -> Outcome:
-        request = {
-            "case": point.case.model_dump(mode="json", by_alias=True),
-            "settings": settings.model_dump(mode="json"),
-            "details": point.details,
-            "execution": execution,
-        }
-        return run_isolated(request, timeout_s=timeout_s, on_progress=on_progress)
+def _in_workers(settings: Settings) -> RunGroup:
+    """Each point in a fresh process; several of them in turns."""
 
-    return run_point
+    def request(job: Job) -> dict[str, Any]:
+        return {
+            "case": job.point.case.model_dump(mode="json", by_alias=True),
+            "settings": settings.model_dump(mode="json"),
+            "details": job.point.details,
+            "execution": job.execution,
+        }
+
+    def run_group(
+        jobs: Sequence[Job],
+        limit_s: float,
+        on_progress: Callable[[Progress], None],
+        on_end: Callable[[Job, Outcome], None],
+    ) -> None:
+        if len(jobs) > 1:
+            members = [Member(request(job), job.timeout_s, on_progress, partial(on_end, job)) for job in jobs]
+            take_turns(members, limit_s=limit_s)
+            return
+        (job,) = jobs
+        on_end(job, run_isolated(request(job), timeout_s=job.timeout_s, on_progress=on_progress, limit_s=limit_s))
+
+    return run_group
 
 
 @contextmanager

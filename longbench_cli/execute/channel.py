@@ -1,6 +1,7 @@
 """The worker's side of the story: JSON lines on a pipe, any number of progress lines, then one result.
 
 {"type":"progress","done":3,"total":10,"unit":"iterations","rate":1.5}
+{"type":"waiting"}                                  (for its turn: see longbench_cli/execute/turns.py)
 {"type":"result","status":"ok","reason":null,"backend":"...","latency":{...},...}
 """
 
@@ -21,11 +22,13 @@ class Channel:
 
     Attributes:
         result: the worker's result without its ``type``; None until it came.
+        waiting: whether it said that it waits for its turn; whoever gives it one takes this back.
         garbage: the beginning of what was not understood; None if all was.
     """
 
     def __init__(self, on_progress: Callable[[Progress], None]) -> None:
         self.result: dict[str, Any] | None = None
+        self.waiting = False
         self.garbage: str | None = None
         self._on_progress = on_progress
         self._parts: list[bytes] = []
@@ -63,6 +66,8 @@ class Channel:
         kind = message.pop("type", None) if isinstance(message, dict) else None
         if kind == "result" and message.get("status") in RESULT_STATUSES:
             self.result = message
+        elif kind == "waiting":
+            self.waiting = True
         elif kind == "progress" and isinstance(message.get("done"), int):
             total, rate = message.get("total"), message.get("rate")
             self._on_progress(

@@ -1,14 +1,13 @@
 """Runs one point in a fresh process under a watchdog; whatever happens to it, the sweep goes on.
 
-The parent sleeps in poll(2) on the worker's pipe and on its pidfd: a parent that wakes to look would
+The parent sleeps in poll(2) on what the worker and its guard say: a parent that wakes to look would
 disturb what it measures.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
+import math
 import os
 import select
 import signal
@@ -17,9 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import IO, Any
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
 
+from longbench_cli.execute.budget import OVER
 from longbench_cli.execute.channel import Channel
+from longbench_cli.execute.guarded import Guarded
 from longbench_cli.execute.oom_kills import oom_kills
 from longbench_cli.execute.outcome import Outcome, Progress
 from longbench_cli.execute.printed import last_lines, last_words
@@ -28,9 +31,10 @@ WORKER: tuple[str, ...] = (sys.executable, "-m", "longbench_cli.measure.worker")
 EXIT_GRACE_S = 10.0
 """How long a worker may take to end once its result is here; then it is killed, and the result kept."""
 
-_PR_SET_PDEATHSIG = 1
 _LONGEST_POLL_S = 1e6
-_libc = ctypes.CDLL(None, use_errno=True)
+_READ_BYTES = 1 << 16
+_LAST_READS = 64
+"""What is left in the pipe of a worker that ended: more than the largest pipe holds is none of its words."""
 
 
 def run_isolated(
@@ -38,124 +42,192 @@ def run_isolated(
     *,
     timeout_s: float,
     on_progress: Callable[[Progress], None],
-    command: Sequence[str] = WORKER,
+    limit_s: float = math.inf,
+    command: Sequence[str] | None = None,
 ) -> Outcome:
-    """Give ``request`` to a fresh worker as JSON on its stdin and wait for its result.
+    """Give ``request`` to a fresh worker and wait for its result.
 
-    The worker finds the number of the pipe for its answer (:mod:`longbench_cli.execute.channel`) in
-    ``--result-fd``. It leads a session of its own: all of its processes are killed when it ends, when
-    ``timeout_s`` seconds have passed, or when this function is interrupted.
+    All of its processes are killed when it ends, when ``timeout_s`` or ``limit_s`` (what is left of the
+    budget) seconds have passed, or when this function is interrupted.
     """
-    kills_before = oom_kills()
-    channel = Channel(on_progress)
-    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as printed:
-        stdin.write(json.dumps(request).encode())
-        stdin.seek(0)
-        receive, send = os.pipe()
+    end = time.monotonic() + limit_s
+    with Worker(request, timeout_s=timeout_s, on_progress=on_progress, command=command) as worker:
+        worker.listen(end)
+        return worker.end()
+
+
+class Worker:
+    """One worker from its request to its outcome.
+
+    It gets the request as a line of JSON on its stdin and answers on a pipe whose number it finds in
+    ``--result-fd`` (:mod:`longbench_cli.execute.channel`). One that takes turns gets a line more for each
+    turn, and says when it waits for it; any other finds the end of its stdin after the request.
+    """
+
+    def __init__(
+        self,
+        request: dict[str, Any],
+        *,
+        timeout_s: float,
+        on_progress: Callable[[Progress], None],
+        turns: bool = False,
+        command: Sequence[str] | None = None,
+    ) -> None:
+        """Start it. ``timeout_s`` counts only while :meth:`listen` does; ``command`` is :data:`WORKER` if None."""
+        self._channel = Channel(on_progress)
+        self._timeout_s = self._left_s = timeout_s
+        self._turns = turns
+        self._unsent = json.dumps(request | ({"turns": True} if turns else {})).encode() + b"\n"
+        self._late: Outcome | None = None
+        self._kills_before = oom_kills()
+        self._files = ExitStack()
+        self._printed = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        self._deaf = False
+        self._guarded: Guarded | None = None
+        self._unstarted: str | None = None
         try:
-            try:
-                worker = _start(command, send, stdin, printed)
-            except (OSError, subprocess.SubprocessError) as error:
-                return Outcome("crashed", f"the worker could not be started: {error}")
-            finally:
-                os.close(send)
-            os.set_blocking(receive, False)
-            try:
-                in_time = _wait(worker.pid, receive, channel, timeout_s)
-            finally:
-                _end(worker)
-        finally:
-            os.close(receive)
-        return _outcome(channel, worker.returncode, in_time, timeout_s, last_lines(printed), kills_before)
+            self._start(command or WORKER)
+        except (OSError, subprocess.SubprocessError) as error:
+            self._unstarted = str(error)
 
+    def _start(self, command: Sequence[str]) -> None:
+        with ExitStack() as theirs:
+            self._receive, send = os.pipe()
+            self._files.callback(os.close, self._receive)
+            theirs.callback(os.close, send)
+            stdin, self._send = os.pipe()
+            theirs.callback(os.close, stdin)
+            self._stdin = self._files.enter_context(ExitStack())
+            self._stdin.callback(os.close, self._send)
+            os.set_blocking(self._receive, False)
+            os.set_blocking(self._send, False)
+            self._guarded = Guarded([*command, "--result-fd", str(send)], stdin, self._printed, (send,))
 
-def _start(command: Sequence[str], send: int, stdin: IO[bytes], printed: IO[bytes]) -> subprocess.Popen[bytes]:
-    parent = os.getpid()
+    def __enter__(self) -> Self:
+        return self
 
-    def die_with_parent() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
 
-    return subprocess.Popen(
-        [*command, "--result-fd", str(send)],
-        stdin=stdin,
-        stdout=printed,
-        stderr=printed,
-        pass_fds=(send,),
-        start_new_session=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - longbench starts no threads of its own
-        env={**os.environ, "PYTHONFAULTHANDLER": "1"},
-    )
+    def give_turn(self) -> None:
+        """Let it go on; :meth:`listen` sends the word."""
+        self._unsent += b"turn\n"
+        self._channel.waiting = False
 
+    def listen(self, end: float = math.inf) -> bool:
+        """Wait for what it does: True if it waits for its turn, False if it is over (see :meth:`end`).
 
-def _wait(pid: int, receive: int, channel: Channel, timeout_s: float) -> bool:
-    """Listen until the worker ends; False if the time ran out first."""
-    deadline = time.monotonic() + timeout_s
-    pidfd = os.pidfd_open(pid)
-    try:
-        poll = select.poll()
-        poll.register(receive, select.POLLIN)
-        poll.register(pidfd, select.POLLIN)
+        It is over when it ends, says what is not understood, or was listened to for its timeout; and at
+        ``end`` by time.monotonic, when the budget is spent.
+        """
+        if self._guarded is None:
+            return False
+        begin = time.monotonic()
+        deadline = begin + self._left_s
         heard = False
-        while (left := deadline - time.monotonic()) > 0:
-            ready = {descriptor for descriptor, _ in poll.poll(min(left, _LONGEST_POLL_S) * 1000)}
-            if receive in ready and not _drain(receive, channel):
-                poll.unregister(receive)
-            if pidfd in ready:
-                _drain(receive, channel)
-                channel.close()
-                return True
-            if channel.garbage is not None:
-                return True
-            if channel.result is not None and not heard:
-                heard = True
-                deadline = time.monotonic() + EXIT_GRACE_S
-        return False
-    finally:
-        os.close(pidfd)
-
-
-def _drain(receive: int, channel: Channel) -> bool:
-    """Read what is there; False at the end of the pipe."""
-    while True:
         try:
-            data = os.read(receive, 1 << 16)
+            while (left := min(deadline, end) - time.monotonic()) > 0:
+                if self._hear(self._guarded, left) or self._channel.garbage is not None:
+                    return False
+                if self._channel.waiting:
+                    return True
+                if self._channel.result is not None and not heard:
+                    heard = True
+                    deadline = time.monotonic() + EXIT_GRACE_S
+            self._late = self._too_late(budget=end < deadline)
+            return False
+        finally:
+            self._left_s -= time.monotonic() - begin
+
+    def _hear(self, guarded: Guarded, left_s: float) -> bool:
+        """Sleep until something is said, and take it; whether the worker has ended."""
+        poll = select.poll()
+        poll.register(guarded, select.POLLIN)
+        if not self._deaf:
+            poll.register(self._receive, select.POLLIN)
+        if self._unsent:
+            poll.register(self._send, select.POLLOUT)
+        ready = {descriptor for descriptor, _ in poll.poll(min(left_s, _LONGEST_POLL_S) * 1000)}
+        if self._unsent and self._send in ready:
+            self._tell()
+        if self._receive in ready:
+            self._deaf = not self._read()
+        if guarded.fileno() not in ready or guarded.hear():
+            return False
+        for _ in range(_LAST_READS):
+            if self._deaf or not self._read():
+                break
+        self._channel.close()
+        return True
+
+    def _tell(self) -> None:
+        try:
+            self._unsent = self._unsent[os.write(self._send, self._unsent) :]
+        except BrokenPipeError:  # it does not listen, or is gone: its own words or its guard will tell
+            self._unsent = b""
+        if not self._unsent and not self._turns:
+            self._stdin.close()
+
+    def _read(self) -> bool:
+        """Read once, so that no flood keeps the watchdog from its clock; False at the end of the pipe."""
+        try:
+            data = os.read(self._receive, _READ_BYTES)
         except BlockingIOError:
             return True
-        if not data:
-            return False
-        channel.feed(data)
+        self._channel.feed(data)
+        return bool(data)
+
+    def end(self) -> Outcome:
+        """Kill what is left of it; then tell what came of it."""
+        code, failure = None, self._unstarted
+        if self._guarded is not None:
+            self._guarded.end()
+            code, failure = self._guarded.code, self._guarded.failure
+            self._guarded = None
+        tail = last_lines(self._printed)
+        self._close()
+        if failure is not None:
+            return Outcome("crashed", f"the worker could not be started: {failure}", None, tail)
+        return self._outcome(code, tail)
+
+    def _close(self) -> None:
+        if self._guarded is not None:
+            self._guarded.end()
+            self._guarded = None
+        self._files.close()
+
+    def _too_late(self, *, budget: bool) -> Outcome:
+        if budget:
+            return Outcome("pruned", OVER)
+        return Outcome("timeout", f"no result after {self._timeout_s:g} s: killed")
+
+    def _outcome(self, code: int | None, tail: list[str]) -> Outcome:
+        channel = self._channel
+        words = last_words(tail)
+        said = f": {words}" if words else ""
+        if channel.result is not None:
+            result = dict(channel.result)
+            status, reason = result.pop("status"), result.pop("reason", None)
+            if status != "ok":
+                reason = str(reason or f"the worker gave no reason{said}")
+            return Outcome(status, None if status == "ok" else reason, result, tail)
+        if channel.garbage is not None:
+            return Outcome("crashed", f"the worker's answer was not understood: {channel.garbage!r}", None, tail)
+        if self._late is not None:
+            return Outcome(self._late.status, f"{self._late.reason}{said}", None, tail)
+        if code == -signal.SIGKILL and oom_kills() > self._kills_before:
+            return Outcome("oom", "the kernel's out-of-memory killer ended it", None, tail)
+        return Outcome("crashed", f"{_how_it_ended(code)}{said}", None, tail)
 
 
-def _end(worker: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the worker's group. Not reaped yet, it still owns the group's number."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(worker.pid, signal.SIGKILL)
-    worker.wait()
-
-
-def _outcome(
-    channel: Channel, code: int, in_time: bool, timeout_s: float, tail: list[str], kills_before: int
-) -> Outcome:
-    words = last_words(tail)
-    said = f": {words}" if words else ""
-    if channel.result is not None:
-        result = dict(channel.result)
-        status, reason = result.pop("status"), result.pop("reason", None)
-        if status != "ok":
-            reason = str(reason or f"the worker gave no reason{said}")
-        return Outcome(status, None if status == "ok" else reason, result, tail)
-    if channel.garbage is not None:
-        return Outcome("crashed", f"the worker's answer was not understood: {channel.garbage!r}", None, tail)
-    if not in_time:
-        return Outcome("timeout", f"no result after {timeout_s:g} s: killed{said}", None, tail)
-    if code == -signal.SIGKILL and oom_kills() > kills_before:
-        return Outcome("oom", "the kernel's out-of-memory killer ended it", None, tail)
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "its guard was killed, and it with the guard"
     if code < 0:
-        return Outcome("crashed", f"killed by {_signal_name(-code)}{said}", None, tail)
-    how = f"exited with code {code}" if code else "ended without a result"
-    return Outcome("crashed", f"{how}{said}", None, tail)
+        return f"killed by {_signal_name(-code)}"
+    return f"exited with code {code}" if code else "ended without a result"
 
 
 def _signal_name(number: int) -> str:

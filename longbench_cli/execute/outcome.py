@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from longbench_cli.sweep.predict import Execution
+
 Status = Literal["ok", "oom", "timeout", "crashed", "incorrect", "unsupported", "pruned"]
 
 
@@ -17,12 +19,14 @@ class Outcome:
         reason: one line for the user; None only where ``status`` is "ok".
         result: the worker's own words (latency, memory, ...), not validated; None if it said nothing.
         stderr_tail: the last lines the point printed.
+        execution: how it was run, or would have been.
     """
 
     status: Status
     reason: str | None = None
     result: dict[str, Any] | None = None
     stderr_tail: list[str] = field(default_factory=list)
+    execution: Execution = "resident"
 
     @property
     def median_seconds(self) -> float | None:

@@ -8,6 +8,7 @@ from typing import IO
 TAIL_LINES = 50
 _TAIL_BYTES = 1 << 16
 _LINE_CHARS = 500
+_TRACEBACK = "Traceback (most recent call last):"
 
 
 def last_lines(printed: IO[bytes]) -> list[str]:
@@ -20,10 +21,16 @@ def last_lines(printed: IO[bytes]) -> list[str]:
 
 
 def last_words(lines: list[str]) -> str:
-    """The line that says most about the end: the last one, or where Python was when a signal struck."""
+    """The line that says most about the end.
+
+    Where Python was when a signal struck; else what was raised, by the first line of its message: the
+    last line of a long one is seldom what went wrong; else the last line.
+    """
     fatal = next((number for number, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
-    if fatal is None:
-        return lines[-1].strip() if lines else ""
-    report = lines[fatal:]  # faulthandler's: each thread's frames, the innermost first
-    current = next((number for number, line in enumerate(report) if line.startswith("Current thread")), 0)
-    return next((line.strip() for line in report[current:] if line.startswith("  File ")), report[0])
+    if fatal is not None:
+        report = lines[fatal:]  # faulthandler's: each thread's frames, the innermost first
+        current = next((number for number, line in enumerate(report) if line.startswith("Current thread")), 0)
+        return next((line.strip() for line in report[current:] if line.startswith("  File ")), report[0])
+    raised = max((number for number, line in enumerate(lines) if line == _TRACEBACK), default=len(lines))
+    said = (line for line in lines[raised + 1 :] if not line.startswith(" "))
+    return next(said, lines[-1].strip() if lines else "")

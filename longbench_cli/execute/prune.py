@@ -6,7 +6,7 @@ import math
 
 from longbench_cli.execute.outcome import Outcome
 from longbench_cli.sweep.plan import PlannedPoint
-from longbench_cli.sweep.predict import prune_reason
+from longbench_cli.sweep.predict import Execution, execution_of, prune_reason
 from longbench_cli.sweep.settings import Settings
 
 _NEAR = 64
@@ -15,11 +15,11 @@ _NEAR = 64
 
 
 class Evidence:
-    """Measured times and proven shortages of memory, by curve."""
+    """Measured times by curve; proven shortages of memory by curve and by how the point was run."""
 
     def __init__(self) -> None:
         self._measured: dict[str, list[tuple[int, float]]] = {}
-        self._too_big: dict[str, PlannedPoint] = {}
+        self._too_big: dict[tuple[str, Execution], PlannedPoint] = {}
 
     def learn(self, point: PlannedPoint, outcome: Outcome) -> None:
         """Remember what came of ``point``."""
@@ -27,9 +27,10 @@ class Evidence:
         if (seconds := outcome.median_seconds) is not None:
             self._measured.setdefault(curve, []).append((point.cost.flops, seconds))
         elif outcome.status == "oom":
-            known = self._too_big.get(curve)
+            how = (curve, outcome.execution)
+            known = self._too_big.get(how)
             if known is None or point.predicted_bytes < known.predicted_bytes:
-                self._too_big[curve] = point
+                self._too_big[how] = point
 
     def seconds(self, point: PlannedPoint) -> float:
         """Predicted time of an iteration, in seconds.
@@ -44,8 +45,13 @@ class Evidence:
         return predicted if distance <= _NEAR else point.predicted_seconds
 
     def prune_reason(self, point: PlannedPoint, settings: Settings, free_bytes: int | None) -> str | None:
-        """Why ``point`` should not be started; None if it should. ``free_bytes`` is None while unknown."""
-        too_big = self._too_big.get(point.case.curve)
+        """Why ``point`` should not be started; None if it should. ``free_bytes`` is None while unknown.
+
+        A resident point that ran out of memory proves nothing of one that is streamed, nor the reverse.
+        """
+        if settings.no_prune:
+            return None
+        too_big = self._too_big.get((point.case.curve, execution_of(point, settings, free_bytes)))
         if too_big is not None and point.predicted_bytes >= too_big.predicted_bytes:
             return f"{too_big.key} ran out of memory, and this needs as much or more"
         return prune_reason(point, settings, free_bytes, self.seconds(point))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from pydantic_core import from_json
 
 from longbench_cli.errors import UsageError
 from longbench_cli.record.loading import RecordedPoint, Run, load_run
@@ -88,7 +89,7 @@ class Journal:
                 self._pending = b"\n"
             return run
         if size:
-            os.ftruncate(self._descriptor, 0)
+            self._cut(0)
         self._write(dump_line(header).encode() + b"\n")
         self._sync_folder()
         return None
@@ -100,10 +101,16 @@ class Journal:
             UsageError: it cannot be written (a full disk, say); the file then ends with the last whole line.
         """
         if self._keep is not None:
-            os.ftruncate(self._descriptor, self._keep)
+            self._cut(self._keep)
             self._keep = None
         self._write(self._pending + dump_line(point).encode() + b"\n")
         self._pending = b""
+
+    def _cut(self, size: int) -> None:
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError as error:
+            raise _cannot_write(self.path, error, started=size > 0) from None
 
     def _write(self, line: bytes) -> None:
         before = os.fstat(self._descriptor)
@@ -162,7 +169,7 @@ def is_started(path: str | Path) -> bool:
 
 def _is_json(line: bytes) -> bool:
     try:
-        json.loads(line)
+        from_json(line)
     except ValueError:
         return False
     return True

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from longbench_cli.errors import UsageError
+from longbench_cli.execute.budget import BUDGET
 from longbench_cli.record.schema import POINT, SCHEMA, MeasuredPoint, RunHeader, UnmeasuredPoint
+from longbench_cli.sweep.axes import shown
 
 RecordedPoint = MeasuredPoint | UnmeasuredPoint
+_LONGEST_KEY, _DEEPEST = 60, 8
 _UNION_TAGS = ("measured", "unmeasured")  # pydantic's own steps in a location, not keys of the file
 
 
@@ -23,7 +26,8 @@ class Run:
     Attributes:
         path: where it was read from.
         header: its first line.
-        points: its points, in the order they were recorded.
+        points: its points, in the order they were recorded; where one was put off and then measured,
+            the measured one.
         warnings: one line each, for the user.
         valid_bytes: length of the file without a torn last line.
     """
@@ -54,10 +58,15 @@ def load_run(path: str | Path) -> Run:
         raise UsageError(f"{path}: cannot be read: {error.strerror}: check the path and its permissions") from None
 
 
+def put_off(point: RecordedPoint) -> bool:
+    """Whether there was no time for a point: a resumed run measures it, and its later line then stands."""
+    return isinstance(point, UnmeasuredPoint) and point.status == "pruned" and point.reason.startswith(BUDGET)
+
+
 def short_reason(error: ValidationError) -> str:
     """The first thing pydantic found wrong, as ``key: what``."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS)
+    where = ".".join(str(part)[:_LONGEST_KEY] for part in first["loc"][:_DEEPEST] if part not in _UNION_TAGS)
     if first["type"] == "json_invalid":
         return "not valid JSON" + first["msg"].removeprefix("Invalid JSON").replace(" at line 1", " at")
     if first["type"] in ("model_type", "model_attributes_type", "dict_type") and not where:
@@ -91,13 +100,15 @@ def _read(path: Path, file: BinaryIO) -> Run:
     if torn is not None:
         number = len(run.points) + 2
         run.warnings.append(f"{path}: line {number}, the last, is incomplete and was dropped (the run was cut off)")
+    last = {(point.key, point.session): point for point in run.points}
+    run.points = [point for point in run.points if not put_off(point) or point is last[point.key, point.session]]
     return run
 
 
 def _header(path: Path, line: bytes) -> RunHeader:
     try:
-        content: Any = json.loads(line)
-    except (ValueError, RecursionError):
+        content: Any = from_json(line, allow_inf_nan=False)  # as strict as the points: depth, digits, surrogates
+    except ValueError:
         if not line.endswith(b"\n") and line.startswith(b'{"record":"run"'):
             raise UsageError(
                 f"{path}: was cut off in its first line and holds no point: start it again with --resume {path}"
@@ -108,7 +119,7 @@ def _header(path: Path, line: bytes) -> RunHeader:
     schema = content.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:
         raise UsageError(
-            f"{path}: was written by a newer longbench (schema {schema}, this one reads {SCHEMA}): upgrade longbench"
+            f"{path}: was written by a newer longbench (schema {shown(schema)}, this reads {SCHEMA}): upgrade longbench"
         )
     try:
         return RunHeader.model_validate(content)

@@ -12,13 +12,13 @@ from longbench_cli.record.loading import RecordedPoint, short_reason
 from longbench_cli.record.schema import POINT, MeasuredPoint, UnmeasuredPoint, dump_line
 from longbench_cli.sweep.plan import PlannedPoint
 
-_MEASURED_KEYS = ("latency", "memory", "telemetry", "cost", "verification", "streaming")
+_MEASURED_KEYS = ("latency", "timing", "memory", "telemetry", "cost", "verification", "verdict", "streaming")
 _UNMEASURED_KEYS = ("memory", "cost", "verification")
 _REASON_CHARS = 500
 
 
 def record_of(point: PlannedPoint, outcome: Outcome, session: int) -> RecordedPoint:
-    """The record of ``outcome``.
+    """The record of ``outcome``, of the point's fresh process number ``session``, from 0.
 
     A record that this returns can be read back from the line it is written as. An ``ok`` whose
     values do not fit the record becomes ``crashed``, with the reason.
@@ -30,6 +30,7 @@ def record_of(point: PlannedPoint, outcome: Outcome, session: int) -> RecordedPo
         "session": session,
         "case": point.case.model_copy(update={"backend": backend} if isinstance(backend, str) else {}),
         "details": point.details,
+        "execution": outcome.execution,
     }
     common |= {name: result[name] for name in ("execution", "ranks") if result.get(name) is not None}
     if outcome.status == "ok":
@@ -37,8 +38,8 @@ def record_of(point: PlannedPoint, outcome: Outcome, session: int) -> RecordedPo
             return _readable(MeasuredPoint(**common, **{name: result.get(name) for name in _MEASURED_KEYS}))
         except ValidationError as error:
             reason = f"the worker's result does not fit the record: {short_reason(error)}"
-            outcome = Outcome("crashed", reason, None, outcome.stderr_tail)
-            common.pop("execution", None)
+            outcome = Outcome("crashed", reason, None, outcome.stderr_tail, outcome.execution)
+            common["execution"] = outcome.execution
             common.pop("ranks", None)
             result = {}
     common["status"] = outcome.status
@@ -49,16 +50,17 @@ def record_of(point: PlannedPoint, outcome: Outcome, session: int) -> RecordedPo
     try:
         return _readable(UnmeasuredPoint(**(common | given)))
     except ValidationError:  # the status stands, whatever else the worker said
-        common.pop("execution", None)
+        common["execution"] = outcome.execution
         common.pop("ranks", None)
         return UnmeasuredPoint(**common)
 
 
 def outcome_of(record: RecordedPoint) -> Outcome:
-    """What a point of an earlier session taught: enough to predict the others from."""
+    """What a point that is recorded taught: enough to predict the others from."""
     if isinstance(record, MeasuredPoint):
-        return Outcome("ok", None, {"latency": {"median_ns": record.latency.median_ns}})
-    return Outcome(record.status, record.reason)
+        latency = {"latency": {"median_ns": record.latency.median_ns}}
+        return Outcome("ok", None, latency, execution=record.execution)
+    return Outcome(record.status, record.reason, execution=record.execution)
 
 
 def _readable(record: RecordedPoint) -> RecordedPoint:

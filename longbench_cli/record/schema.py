@@ -11,7 +11,17 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
-from longbench_cli.measure.types import CostRecord, Latency, Memory, Streaming, Telemetry, Verification
+from longbench_cli.measure.types import (
+    CostRecord,
+    Latency,
+    Memory,
+    Streaming,
+    Telemetry,
+    Timing,
+    Verdict,
+    Verification,
+)
+from longbench_cli.printable import printable_json
 from longbench_cli.sweep.case import Case
 
 SCHEMA: Final = 1
@@ -44,7 +54,7 @@ class _Point(_Line):
     record: Literal["point"] = "point"
     schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
     key: str = Field(description="identity of the case as planned (back end as asked for)")
-    session: int = 0
+    session: int = Field(default=0, ge=0, le=10**9, description="which of the case's fresh processes this was, from 0")
     case: Case
     details: dict[str, Any] = Field(default_factory=dict, description="what the options came to at this length")
     execution: Literal["resident", "streamed"] = "resident"
@@ -62,6 +72,8 @@ class MeasuredPoint(_Point):
     cost: CostRecord
     verification: Verification
     streaming: Streaming | None = Field(default=None, description="null where all inputs were resident")
+    timing: Timing | None = Field(default=None, description="null in older files")
+    verdict: Verdict | None = Field(default=None, description="null in older files")
 
 
 class UnmeasuredPoint(_Point):
@@ -90,5 +102,5 @@ POINT: TypeAdapter[MeasuredPoint | UnmeasuredPoint] = TypeAdapter(Point)
 
 
 def dump_line(line: RunHeader | MeasuredPoint | UnmeasuredPoint) -> str:
-    """One JSON line, without its newline."""
-    return line.model_dump_json(by_alias=True)
+    """One JSON line, without its newline; it holds no character that a terminal would obey."""
+    return printable_json(line.model_dump_json(by_alias=True))

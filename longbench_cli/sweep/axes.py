@@ -18,8 +18,13 @@ MAX_VALUES = 10_000
 
 MAX_NUMBER = 2**50
 
+_SHOWN = 60
+"""Characters of what was read that a message shows."""
+
 _UNITS = {"": 0, "k": 10, "m": 20, "b": 30}
 _NUMBER = re.compile(r"([0-9]{1,16})([kmb]?)", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh]?)", re.ASCII | re.IGNORECASE)
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FORMS = "expected a whole number such as 8192, 8k, 1m or 1b"
 _RANGES = "expected START:END, START:END:xFACTOR or START:END:+STEP, e.g. 8k:1b, 8k:1b:x4 or 8k:64k:+8k"
 
@@ -31,12 +36,12 @@ def parse_lengths(text: str, where: str = "--seq") -> list[int]:
         UsageError: ``text`` is not of the grammar, or stands for too many or too large values;
             ``where`` (an option, or a file and its key) opens the message.
     """
-    found: dict[int, None] = {}
+    found: list[int] = []
     for item in _items(text, where):
-        found.update(dict.fromkeys(_range(item, where) if ":" in item else [_number(item, where, _FORMS)]))
-        if len(found) > MAX_VALUES:
-            raise UsageError(f"{where} {_shown(text)}: more than {MAX_VALUES:,} values; give fewer")
-    return list(found)
+        found += _range(item, where) if ":" in item else [_number(item, where, _FORMS)]
+        if len(found) > MAX_VALUES:  # repetitions too: a short text must not be long work
+            raise UsageError(f"{where} {shown(text)}: more than {MAX_VALUES:,} values; give fewer")
+    return list(dict.fromkeys(found))
 
 
 def format_length(value: int) -> str:
@@ -66,7 +71,7 @@ def parse_choices(text: str, choices: Iterable[str], where: str) -> list[str]:
     words = list(dict.fromkeys(word.lower() for word in _items(text, where)))
     for word in words:
         if word not in allowed:
-            raise UsageError(f"{where} {_shown(word)}: {one_of(word, allowed)}")
+            raise UsageError(f"{where} {shown(word)}: {one_of(word, allowed)}")
     return words
 
 
@@ -78,6 +83,19 @@ def parse_booleans(text: str, where: str) -> list[bool]:
     """
     words = parse_choices(text, ("true", "false", "both"), where)
     return list(dict.fromkeys(value for word in words for value in _BOOLEANS[word]))
+
+
+def parse_duration(text: str, where: str) -> float:
+    """Seconds: ``90`` and ``90s``, ``20m`` (minutes), ``1.5h``.
+
+    Raises:
+        UsageError: it is anything else, or no time at all.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    seconds = float(match[1]) * _SECONDS[match[2].lower()] if match else 0.0
+    if seconds <= 0:
+        raise UsageError(f"{where} {shown(text)}: expected a time such as 90s, 20m or 1.5h")
+    return seconds
 
 
 _BOOLEANS = {"true": [True], "false": [False], "both": [False, True]}
@@ -94,27 +112,27 @@ def one_of(word: str, choices: Iterable[str]) -> str:
 def _items(text: str, where: str) -> list[str]:
     items = [item.strip() for item in text.split(",")]
     if not all(items):
-        raise UsageError(f"{where} {_shown(text)}: expected values separated by single commas, and found an empty one")
+        raise UsageError(f"{where} {shown(text)}: expected values separated by single commas, and found an empty one")
     return items
 
 
 def _range(item: str, where: str) -> list[int]:
     parts = [part.strip() for part in item.split(":")]
     if len(parts) > 3 or not all(parts):
-        raise UsageError(f"{where} {_shown(item)}: {_RANGES}")
+        raise UsageError(f"{where} {shown(item)}: {_RANGES}")
     start, end = (_number(part, where, _RANGES, item) for part in parts[:2])
     kind, step = "x", 2
     if len(parts) == 3:
         kind = parts[2][0].lower()
         step = _number(parts[2][1:].strip(), where, _RANGES, item)
     if kind not in "x+" or (kind == "x" and step < 2):
-        raise UsageError(f"{where} {_shown(item)}: {_RANGES}")
+        raise UsageError(f"{where} {shown(item)}: {_RANGES}")
     if start > end:
-        raise UsageError(f"{where} {_shown(item)}: START {parts[0]} is above END {parts[1]}; write the smaller first")
+        raise UsageError(f"{where} {shown(item)}: START {parts[0]} is above END {parts[1]}; write the smaller first")
     if kind == "+":
         count = (end - start) // step + 1  # counted, not listed: 1:1b:+1 must not take a minute
         if count > MAX_VALUES:
-            raise UsageError(f"{where} {_shown(item)}: {count:,} values, of at most {MAX_VALUES:,}; use a larger step")
+            raise UsageError(f"{where} {shown(item)}: {count:,} values, of at most {MAX_VALUES:,}; use a larger step")
         return list(range(start, end + 1, step))
     values = [start]
     while (value := values[-1] * step) <= end:
@@ -126,13 +144,19 @@ def _number(part: str, where: str, expected: str, whole: str | None = None) -> i
     """One number; ``whole`` is what it stands in, for the message."""
     match = _NUMBER.fullmatch(part)
     if match is None:
-        raise UsageError(f"{where} {_shown(whole or part)}: {expected}")
+        raise UsageError(f"{where} {shown(whole or part)}: {expected}")
     value = int(match[1]) << _UNITS[match[2].lower()]
     if not 1 <= value <= MAX_NUMBER:
-        raise UsageError(f"{where} {_shown(whole or part)}: {part} is not between 1 and {format_length(MAX_NUMBER)}")
+        raise UsageError(f"{where} {shown(whole or part)}: {part} is not between 1 and {format_length(MAX_NUMBER)}")
     return value
 
 
-def _shown(text: str) -> str:
+def shown(value: object) -> str:
     """What was read, on one line and not too long."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    if isinstance(value, str):
+        return repr(value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "...")
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits, or deeper, than Python writes out
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from attention_impls.shape import AttentionShape
+from longbench_cli.sweep.axes import MAX_NUMBER
 
 Pass = Literal["fwd", "bwd", "fwd+bwd", "step"]
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -16,6 +17,8 @@ Kind = Literal["op", "model"]
 PASSES: tuple[str, ...] = get_args(Pass)
 ELEMENT_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 SHORT_DTYPES: dict[str, Dtype] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+_Size = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 
 
 class Case(BaseModel):
@@ -27,14 +30,14 @@ class Case(BaseModel):
     kind: Kind = Field(default="op", description="op: q, k, v in; model: token ids in. No part of the key")
     backend: str = Field(description='kernel back end, "auto" until one is picked, "none" if it takes none')
     pass_: Pass = Field(alias="pass")
-    seq_len: int = Field(ge=1, description="tokens in a sequence")
-    batch: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    kv_heads: int = Field(ge=1)
-    head_dim: int = Field(ge=1)
+    seq_len: _Size = Field(description="tokens in a sequence")
+    batch: _Size
+    heads: _Size
+    kv_heads: _Size
+    head_dim: _Size
     dtype: Dtype
     causal: bool
-    world_size: int = Field(ge=1, description="ranks that share the sequence")
+    world_size: _Size = Field(description="ranks that share the sequence")
     device: Device
     options: dict[str, Any] = Field(description="the implementation's own options, as given or default")
 

@@ -9,9 +9,18 @@ from typing import Annotated, Any, cast
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from longbench_cli.errors import UsageError
-from longbench_cli.sweep.axes import parse_booleans, parse_choices, parse_lengths, parse_words
+from longbench_cli.sweep.axes import (
+    MAX_NUMBER,
+    MAX_VALUES,
+    parse_booleans,
+    parse_choices,
+    parse_duration,
+    parse_lengths,
+    parse_words,
+    shown,
+)
 from longbench_cli.sweep.case import PASSES, SHORT_DTYPES, Dtype, Pass
-from longbench_cli.sweep.settings import Settings
+from longbench_cli.sweep.settings import LONGEST_TIME, Settings
 
 Where = Callable[[str], str]
 """Says where an option was given: its name to ``--kv-heads``, or to ``quick.toml: kv_heads``."""
@@ -23,6 +32,9 @@ IMPL_OPTIONS = (
     "block_width", "states", "compressed_memory", "bptt", "levels",
 )  # fmt: skip
 """Options that an implementation takes, or not."""
+
+MAX_DEPTH = 10_000
+"""Most layers of a model: a plan names each."""
 
 LIST_OPTIONS = frozenset({"segments", "dilations", "levels"})
 """Those whose commas make one value, not several to sweep."""
@@ -38,13 +50,17 @@ def _axis(parse: Callable[[str, str], list[Any]]) -> BeforeValidator:
         items = value if isinstance(value, (list, tuple)) else [value]
         if not items:
             raise UsageError(f"{where} is empty: give at least one value, or leave it out")
-        found: dict[Any, None] = {}
+        found: list[Any] = []
         for item in items:
             if not isinstance(item, (str, int)):
-                raise UsageError(f"{where} {item!r}: expected a string or a whole number, or a list of them")
+                raise UsageError(f"{where} {shown(item)}: expected a string or a whole number, or a list of them")
+            if isinstance(item, int) and abs(item) > MAX_NUMBER:  # some have more digits than Python writes out
+                raise UsageError(f"{where} {shown(item)}: too large a number")
             text = str(item).lower() if isinstance(item, bool) else str(item)
-            found.update(dict.fromkeys(parse(text, where)))
-        return list(found)
+            found += parse(text, where)
+            if len(found) > MAX_VALUES:
+                raise UsageError(f"{where}: more than {MAX_VALUES:,} values; give fewer")
+        return list(dict.fromkeys(found))
 
     return BeforeValidator(read)
 
@@ -54,10 +70,20 @@ def _tokens(value: Any, info: ValidationInfo) -> Any:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     where = cast("Where", info.context)(option_name(str(info.field_name)))
-    found = parse_lengths(str(value), where)
+    found = parse_lengths(value, where) if isinstance(value, str) else []
     if len(found) != 1:
-        raise UsageError(f"{where} {value}: expected one number of tokens, e.g. 1m")
+        raise UsageError(f"{where} {shown(value)}: expected one number of tokens, e.g. 1m")
     return found[0]
+
+
+def _seconds(value: Any, info: ValidationInfo) -> Any:
+    """Read a time: ``20m``, or a number of seconds."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    where = cast("Where", info.context)(option_name(str(info.field_name)))
+    if not isinstance(value, str):
+        raise UsageError(f"{where} {shown(value)}: expected a time such as 90s, 20m or 1.5h")
+    return parse_duration(value, where)
 
 
 def _dtypes(text: str, where: str) -> list[Dtype]:
@@ -74,6 +100,7 @@ def _devices(text: str, where: str) -> list[str]:
 
 
 Lengths = Annotated[list[int], _axis(parse_lengths)]
+Depths = Annotated[list[Annotated[int, Field(le=MAX_DEPTH)]], _axis(parse_lengths)]
 Words = Annotated[list[str], _axis(parse_words)]
 Booleans = Annotated[list[bool], _axis(parse_booleans)]
 
@@ -85,7 +112,7 @@ class SweepOptions(Settings):
     its own default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     impl: Words = Field(default=["dilated"])
     backend: Words = Field(default=["auto"])
@@ -111,7 +138,7 @@ class SweepOptions(Settings):
     match_flops: Words | None = None
     window: Lengths | None = None
     preset: Words | None = None
-    depth: Lengths | None = None
+    depth: Depths | None = None
     ff_mult: Lengths | None = None
     vocab: Lengths | None = None
     feed_forward: Words | None = None
@@ -123,7 +150,11 @@ class SweepOptions(Settings):
     compressed_memory: Lengths | None = None
     bptt: Lengths | None = None
     levels: Words | None = None
-    chunk: Annotated[int | None, BeforeValidator(_tokens)] = Field(default=None, ge=1)
+    chunk: Annotated[int | None, BeforeValidator(_tokens)] = Field(default=None, ge=1, le=MAX_NUMBER)
+    budget: Annotated[float | None, BeforeValidator(_seconds)] = Field(default=None, gt=0, le=LONGEST_TIME)
+
+
+_LONGEST_NAME = 60
 
 
 def option_name(field: str) -> str:
@@ -144,10 +175,10 @@ def read_options(values: Mapping[str, Any], where: Where) -> SweepOptions:
         if name not in OPTION_NAMES:
             close = difflib.get_close_matches(name, OPTION_NAMES, n=1, cutoff=0.7)
             hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(OPTION_NAMES)}"
-            raise UsageError(f"{where(name)}: no such option; {hint}")
+            raise UsageError(f"{where(name[:_LONGEST_NAME])}: no such option; {hint}")
     try:
         return SweepOptions.model_validate(dict(values), context=where)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"][:1].lower() + first["msg"][1:]
-        raise UsageError(f"{where(str(first['loc'][0]))} {first['input']!r}: {message}") from error
+        raise UsageError(f"{where(str(first['loc'][0]))} {shown(first['input'])}: {message}") from error

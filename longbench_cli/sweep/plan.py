@@ -51,12 +51,18 @@ class PlannedPoint:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What ``longbench run`` will do. ``sources``: option name to where its value came from."""
+    """What ``longbench run`` will do.
+
+    Attributes:
+        sources: option name to where its value came from.
+        budget: seconds that a session of the sweep may take; None for as long as it takes.
+    """
 
     points: tuple[PlannedPoint, ...]
     settings: Settings
     profile: str | None
     sources: dict[str, str]
+    budget: float | None = None
 
 
 def make_plan(options: ResolvedOptions) -> Plan:
@@ -75,7 +81,7 @@ def make_plan(options: ResolvedOptions) -> Plan:
                 points[case.key] = _point(case, variant.impl, options)
     _refuse_unheard(options, points.values())
     name = options.profile.name if options.profile else None
-    return Plan(tuple(points.values()), options.settings, name, dict(options.sources))
+    return Plan(tuple(points.values()), options.settings, name, dict(options.sources), options.values.budget)
 
 
 def _refuse_unheard(options: ResolvedOptions, points: Iterable[PlannedPoint]) -> None:

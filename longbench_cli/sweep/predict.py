@@ -77,7 +77,7 @@ def execution_of(point: PlannedPoint, settings: Settings, free_bytes: int | None
     """
     if not point.streams:
         return "resident"
-    too_big = free_bytes is not None and _bytes_here(point) > RESIDENT_SHARE * free_bytes
+    too_big = free_bytes is not None and bytes_here(point) > RESIDENT_SHARE * free_bytes
     return "streamed" if settings.stream or too_big else "resident"
 
 
@@ -90,6 +90,8 @@ def prune_reason(
     ``free_bytes`` is None where nobody knows. What can be streamed is there for lengths that take
     hours, and fits in any memory: it is pruned for its time only if a limit was given.
     """
+    if settings.no_prune:
+        return None
     streamed = execution_of(point, settings, free_bytes) == "streamed"
     limit = settings.max_point_time or (math.inf if point.streams else MAX_POINT_TIME)
     if predicted_seconds > limit:
@@ -99,13 +101,13 @@ def prune_reason(
 
 def memory_reason(point: PlannedPoint, free_bytes: int) -> str | None:
     """Why a point does not fit in ``free_bytes`` with all its tensors resident; None if it does."""
-    needed = _bytes_here(point)
+    needed = bytes_here(point)
     if needed > free_bytes:
         return f"predicted {format_bytes(needed)} of memory > {format_bytes(free_bytes)} free"
     return None
 
 
-def _bytes_here(point: PlannedPoint) -> int:
+def bytes_here(point: PlannedPoint) -> int:
     """Predicted bytes of all ranks that share this memory: processes of a CPU do."""
     return point.predicted_bytes * (point.case.world_size if point.case.device == "cpu" else 1)
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
+from processes import is_gone, wait_until
 
 from longbench_cli.app import main
-from longbench_cli.commands import run_session
 from longbench_cli.commands.run_checks import refuse_unrunnable
 from longbench_cli.errors import UsageError
-from longbench_cli.execute.isolate import run_isolated
+from longbench_cli.execute import isolate
 from longbench_cli.record.journal import load_run
 from longbench_cli.sweep.options import resolve
 from longbench_cli.sweep.plan import Plan, make_plan
@@ -27,7 +24,10 @@ from longbench_cli.sweep.plan import Plan, make_plan
 WORKER = """
 import json, os, pathlib, sys, time
 fd = int(sys.argv[sys.argv.index("--result-fd") + 1])
-case = json.load(sys.stdin)["case"]
+request = json.loads(sys.stdin.readline())
+case = request["case"]
+with open("asked", "a") as asked:
+    asked.write(f"{case['impl']} {case['seq_len']} {'turns' if request.get('turns') else 'alone'}\\n")
 if case["seq_len"] == int(os.environ.get("CRASH_AT", 0)):
     raise RuntimeError("kernel launch failed")
 if case["seq_len"] == int(os.environ.get("HANG_AT", 0)):
@@ -42,11 +42,10 @@ result = {"type": "result", "status": "ok", "reason": None, "backend": "math", "
 os.write(fd, json.dumps(result).encode() + b"\\n")
 """
 PARENT = """
-import functools, sys
+import sys
 from longbench_cli.app import main
-from longbench_cli.commands import run_session
-from longbench_cli.execute.isolate import run_isolated
-run_session.run_isolated = functools.partial(run_isolated, command=(sys.executable, "worker.py"))
+from longbench_cli.execute import isolate
+isolate.WORKER = (sys.executable, "worker.py")
 main(sys.argv[1:])
 """
 SWEEP = ["run", "--impl", "vanilla,dilated", "--seq", "256:2k", "--device", "cpu"]
@@ -57,9 +56,7 @@ POINTS = 8
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("worker.py").write_text(WORKER, encoding="utf-8")
-    monkeypatch.setattr(
-        run_session, "run_isolated", functools.partial(run_isolated, command=(sys.executable, "worker.py"))
-    )
+    monkeypatch.setattr(isolate, "WORKER", (sys.executable, "worker.py"))
 
 
 def longbench(*words: str) -> int:
@@ -79,13 +76,6 @@ def start(*words: str, first: Callable[[], None] = lambda: None) -> subprocess.P
     command = [sys.executable, "-c", PARENT, *words]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=before_it_runs)  # noqa: PLW1509
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
 
 
 def keys(path: str | Path) -> list[str]:
@@ -161,7 +151,7 @@ def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(
     assert longbench("run", "--resume", "a run.jsonl") == 0
     run = load_run("a run.jsonl")
     assert sorted(keys("a run.jsonl")) == sorted(run.header.plan)
-    assert [point.session for point in run.points] == [0] * 4 + [1] * 4
+    assert {point.session for point in run.points} == {0}
 
 
 def test_a_killed_run_is_resumed_every_point_exactly_once_and_its_worker_is_gone(
@@ -173,7 +163,7 @@ def test_a_killed_run_is_resumed_every_point_exactly_once_and_its_worker_is_gone
     parent.kill()
     parent.communicate(timeout=60)
     worker = int(Path("hanging").read_text())
-    assert wait_until(lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == "zombie")
+    assert wait_until(lambda: is_gone(worker))
     before = Path("run.jsonl").read_bytes()
     assert len(keys("run.jsonl")) == 2
     Path("run.jsonl").write_bytes(before + b'{"record":"point","sch')  # as if it had been writing
@@ -183,6 +173,71 @@ def test_a_killed_run_is_resumed_every_point_exactly_once_and_its_worker_is_gone
     run = load_run("run.jsonl")
     assert sorted(keys("run.jsonl")) == sorted(run.header.plan)
     assert not run.warnings
+
+
+def recorded(path: str = "run.jsonl") -> list[tuple[str, int, int]]:
+    return [(point.case.impl, point.case.seq_len, point.session) for point in load_run(path).points]
+
+
+def test_the_implementations_of_one_length_are_asked_to_take_turns_unless_the_order_is_sequential() -> None:
+    assert longbench("run", "--impl", "vanilla,dilated", "--seq", "256,512", "--device", "cpu", "-o", "a.jsonl") == 0
+    lines = Path("asked").read_text().splitlines()
+    assert lines == [f"{impl} {n} turns" for n in (256, 512) for impl in ("vanilla", "dilated")]
+    Path("asked").unlink()
+    assert longbench(*SWEEP, "--order", "sequential", "-o", "b.jsonl") == 0
+    assert {line.split()[2] for line in Path("asked").read_text().splitlines()} == {"alone"}
+
+
+def test_sessions_come_one_after_another_and_are_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = ["run", "--impl", "vanilla", "--seq", "256:1k", "--device", "cpu", "--sessions", "2", "-o", "run.jsonl"]
+    monkeypatch.setenv("CRASH_AT", "512")
+    assert longbench(*sweep) == 1
+    assert recorded() == [("vanilla", n, session) for session in (0, 1) for n in (256, 512, 1024)]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("]")[0] for line in lines if line.startswith("[")] == [f"[{n}/6" for n in range(1, 7)]
+
+
+def test_an_interrupted_run_of_sessions_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANG_AT", "1024")
+    sweep = ["run", "--impl", "vanilla", "--seq", "256:1k", "--device", "cpu", "--sessions", "2", "-o", "run.jsonl"]
+    parent = start(*sweep)
+    assert wait_until(Path("hanging").exists)
+    parent.send_signal(signal.SIGTERM)
+    _, err = parent.communicate(timeout=60)
+    assert parent.returncode == 1
+    assert "2 of 6 points (2 sessions each)" in err
+    monkeypatch.delenv("HANG_AT")
+    assert longbench("run", "--resume", "run.jsonl") == 0
+    assert recorded() == [("vanilla", n, session) for session in (0, 1) for n in (256, 512, 1024)]
+
+
+def test_later_sessions_of_a_pruned_point_are_left_out_and_a_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["run", "--impl", "vanilla", "--seq", "1k,1b", "--device", "cpu", "--sessions", "3", "-o", "run.jsonl"]
+    assert longbench(*sweep) == 0
+    assert [point.session for point in load_run("run.jsonl").points] == [0, 0, 1, 2]
+    out = capsys.readouterr().out
+    assert "vanilla 1b fwd: 2 later sessions left out" in out
+    assert "[4/4]" in out
+    assert longbench("run", "--resume", "run.jsonl") == 0
+    assert len(load_run("run.jsonl").points) == 4
+
+
+def test_what_the_budget_puts_off_is_recorded_and_measured_by_a_resume(capsys: pytest.CaptureFixture[str]) -> None:
+    assert longbench(*SWEEP, "--budget", "1s", "-o", "run.jsonl") == 0
+    points = load_run("run.jsonl").points
+    assert len(points) == POINTS
+    assert {point.status for point in points} == {"pruned"}
+    assert all(str(point.reason).startswith("--budget") for point in points)
+    assert not Path("asked").exists()
+    assert longbench("run", "--budget", "1h", "--resume", "run.jsonl") == 0  # the rest as the file says
+    points = load_run("run.jsonl").points
+    assert {point.status for point in points} == {"ok"}
+    assert len({point.key for point in points}) == len(points) == POINTS
+    before = Path("run.jsonl").read_bytes()
+    assert longbench("run", "--resume", "run.jsonl") == 0
+    assert Path("run.jsonl").read_bytes() == before
 
 
 def test_resume_starts_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import json
 import resource
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
+from processes import SEND, is_gone, wait_until
 
 from longbench_cli.execute import isolate
 from longbench_cli.execute.isolate import run_isolated
 from longbench_cli.execute.outcome import Outcome, Progress
-
-SEND = """
-import ctypes, json, os, signal, subprocess, sys, time
-fd = int(sys.argv[sys.argv.index("--result-fd") + 1])
-def send(**message):
-    os.write(fd, json.dumps(message).encode() + b"\\n")
-def ok(**more):
-    send(type="result", status="ok", reason=None, latency={"median_ns": 2e9}, **more)
-"""
 
 
 def run(body: str, timeout_s: float = 60.0, on_progress: Callable[[Progress], None] = lambda _: None) -> Outcome:
@@ -36,21 +24,6 @@ def run(body: str, timeout_s: float = 60.0, on_progress: Callable[[Progress], No
         on_progress=on_progress,
         command=(sys.executable, "-c", SEND + body),
     )
-
-
-def is_gone(pid: int) -> bool:
-    """Dead, reaped or not: nobody may be there to reap a grandchild."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
 
 
 def test_request_goes_in_and_result_and_progress_come_out() -> None:
@@ -162,6 +135,22 @@ def test_the_watchdog_needs_no_word_from_the_worker() -> None:
     assert run("time.sleep(3600)", timeout_s=0.5).status == "timeout"
 
 
+def test_a_flood_of_words_does_not_keep_the_watchdog_from_its_clock() -> None:
+    assert run("while True: send(type='progress', done=1)", timeout_s=1.0).status == "timeout"
+
+
+def test_at_the_end_of_the_budget_a_point_is_put_off_and_not_called_too_slow() -> None:
+    outcome = run_isolated(
+        {},
+        timeout_s=3600,
+        on_progress=lambda _: None,
+        limit_s=0.5,
+        command=(sys.executable, "-c", "import time; time.sleep(3600)"),
+    )
+    assert outcome.status == "pruned"
+    assert str(outcome.reason).startswith("--budget")
+
+
 def test_a_grandchild_left_behind_is_killed_and_not_waited_for() -> None:
     """It holds the pipe and the output open, as a forked helper of a library does."""
     outcome = run(
@@ -244,23 +233,6 @@ def test_no_descriptor_is_left_open() -> None:
     for body in ("ok()", "os._exit(1)", "os.write(fd, b'junk')"):
         run(body)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
-PARENT = """
-import sys
-from longbench_cli.execute.isolate import run_isolated
-worker = "import os, sys, time; print(os.getpid(), file=open(sys.argv[1], 'w'), flush=True); time.sleep(3600)"
-run_isolated({}, timeout_s=3600, on_progress=print, command=(sys.executable, "-c", worker, sys.argv[1]))
-"""
-
-
-def test_a_worker_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
-    note = tmp_path / "pid"
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(note)])
-    assert wait_until(lambda: note.exists() and note.read_text().endswith("\n"))
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    assert wait_until(lambda: is_gone(int(note.read_text())))
 
 
 def test_the_counters_of_the_oom_killer_are_found(tmp_path: Path) -> None:

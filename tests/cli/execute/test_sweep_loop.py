@@ -2,88 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-
 import pytest
+from fake_sweep import GIB, Bench, a_point, took
 
-from attention_impls.pattern import Cost
-from longbench_cli.execute.outcome import Outcome, Progress
+from longbench_cli.execute.outcome import Outcome
 from longbench_cli.execute.sweep import LEAST_TIMEOUT_S, run_sweep, timeout_of
-from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.plan import Plan, PlannedPoint
 from longbench_cli.sweep.settings import Settings
-
-GIB = 2**30
-
-
-def a_point(
-    seq_len: int, impl: str = "vanilla", predicted_seconds: float = 0.1, predicted_bytes: int | None = None
-) -> PlannedPoint:
-    case = Case(
-        impl=impl, backend="auto", pass_="fwd", seq_len=seq_len, batch=1, heads=8, kv_heads=8, head_dim=64,
-        dtype="bfloat16", causal=False, world_size=1, device="cpu", options={},
-    )  # fmt: skip
-    flops = seq_len**2
-    return PlannedPoint(
-        case=case,
-        key=case.key,
-        details={},
-        cost=Cost(flops=flops, dense_flops=flops, io_bytes=seq_len),
-        input_bytes=seq_len,
-        predicted_seconds=predicted_seconds,
-        predicted_bytes=seq_len if predicted_bytes is None else predicted_bytes,
-    )
-
-
-def took(seconds: float) -> Outcome:
-    return Outcome("ok", None, {"latency": {"median_ns": seconds * 1e9}})
-
-
-@dataclass
-class Bench:
-    """A fake worker that answers from a table, and all that it saw."""
-
-    answers: Mapping[str, Outcome | BaseException] = field(default_factory=dict)
-    ran: list[str] = field(default_factory=list)
-    timeouts: list[float] = field(default_factory=list)
-    recorded: list[tuple[str, Outcome]] = field(default_factory=list)
-    announced: list[str] = field(default_factory=list)
-    seen: list[Progress] = field(default_factory=list)
-
-    def run_point(
-        self, point: PlannedPoint, execution: str, timeout_s: float, on_progress: Callable[[Progress], None]
-    ) -> Outcome:
-        assert len(self.recorded) >= len(self.ran)  # the one before is on disk
-        self.ran.append(point.key)
-        self.timeouts.append(timeout_s)
-        on_progress(Progress(1, None, "iterations", None))
-        answer = self.answers.get(point.key, took(0.001))
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    def sink(self, point: PlannedPoint, outcome: Outcome) -> None:
-        self.recorded.append((point.key, outcome))
-
-    def started(self, point: PlannedPoint) -> None:
-        self.announced.append(point.key)
-
-    def progress(self, progress: Progress) -> None:
-        self.seen.append(progress)
-
-    def sweep(
-        self,
-        points: list[PlannedPoint],
-        done: Mapping[str, Outcome] | None = None,
-        settings: Settings | None = None,
-        free: int | None = GIB,
-    ) -> bool:
-        plan = Plan(tuple(points), settings or Settings(), None, {})
-        return run_sweep(plan, done or {}, self.run_point, self.sink, self, lambda _device: free)
-
-    def statuses(self) -> list[str]:
-        return [outcome.status for _, outcome in self.recorded]
 
 
 def test_every_point_gets_an_outcome_in_order_whatever_becomes_of_the_others() -> None:
@@ -99,7 +24,7 @@ def test_every_point_gets_an_outcome_in_order_whatever_becomes_of_the_others() -
 def test_what_is_done_is_not_run_or_recorded_again() -> None:
     points = [a_point(n) for n in (64, 128, 256)]
     bench = Bench()
-    assert bench.sweep(points, done={points[1].key: took(0.1)})
+    assert bench.sweep(points, done={(points[1].key, 0): took(0.1)})
     assert [key for key, _ in bench.recorded] == bench.ran == [points[0].key, points[2].key]
 
 
@@ -136,13 +61,13 @@ def test_a_point_far_away_predicts_nothing() -> None:
     assert bench.statuses() == ["ok", "ok"]
 
 
-def test_points_of_an_earlier_session_predict_too() -> None:
+def test_points_of_an_earlier_invocation_predict_too() -> None:
     first, larger = a_point(64), a_point(256)
     bench = Bench()
-    bench.sweep([first, larger], done={first.key: took(5.0)})
+    bench.sweep([first, larger], done={(first.key, 0): took(5.0)})
     assert bench.statuses() == ["pruned"]
     bench = Bench()
-    bench.sweep([first, larger], done={first.key: Outcome("oom", "x")})
+    bench.sweep([first, larger], done={(first.key, 0): Outcome("oom", "x")})
     assert bench.statuses() == ["pruned"]
 
 
@@ -154,11 +79,11 @@ def test_out_of_memory_prunes_what_needs_more_on_the_same_curve_and_names_the_pr
     assert points[0].key in str(bench.recorded[1][1].reason)
 
 
-def test_memory_is_asked_for_before_each_point() -> None:
+def test_memory_is_asked_for_before_each_length() -> None:
     answers = iter([GIB, 10, GIB])
     bench = Bench()
     plan = Plan((a_point(64), a_point(128), a_point(256)), Settings(), None, {})
-    run_sweep(plan, {}, bench.run_point, bench.sink, bench, lambda _device: next(answers))
+    run_sweep(plan, {}, bench.run_group, bench.sink, bench, lambda _device: next(answers))
     assert bench.statuses() == ["ok", "pruned", "ok"]
 
 
@@ -172,14 +97,14 @@ def test_ctrl_c_keeps_what_is_recorded_and_leaves_the_rest() -> None:
 def test_a_sink_that_fails_stops_the_sweep() -> None:
     bench = Bench()
 
-    def full(_point: PlannedPoint, _outcome: Outcome) -> None:
+    def full(_point: PlannedPoint, _session: int, _outcome: Outcome) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
         run_sweep(
             Plan((a_point(64), a_point(128)), Settings(), None, {}),
             {},
-            bench.run_point,
+            bench.run_group,
             full,
             bench,
             lambda _device: None,
@@ -199,3 +124,29 @@ def test_the_watchdog_s_time_follows_the_prediction_unless_it_was_given() -> Non
     slow.answers = {first.key: took(10.0)}
     slow.sweep([first, larger])
     assert slow.timeouts[1] > 10 * 40.0
+
+
+def test_out_of_memory_proves_nothing_of_a_point_that_is_run_otherwise() -> None:
+    """Of 1 GiB, a quarter is for points that could be streamed: the small one was resident, the large is not."""
+    small, large = (a_point(n, predicted_bytes=b, streams=True) for n, b in ((64, GIB // 8), (128, GIB // 2)))
+    bench = Bench({small.key: Outcome("oom", "x")})
+    bench.sweep([small, large])
+    assert bench.statuses() == ["oom", "ok"]
+    assert [outcome.execution for _, outcome in bench.recorded] == ["resident", "streamed"]
+    again = Bench()
+    again.sweep([small, large], done={(small.key, 0): Outcome("oom", "x", execution="streamed")})
+    assert again.statuses() == ["pruned"]
+
+
+def test_out_of_memory_on_a_gpu_proves_nothing_of_the_processor() -> None:
+    first, other, same = a_point(64, device="cuda"), a_point(128), a_point(128, device="cuda")
+    bench = Bench({first.key: Outcome("oom", "x")})
+    bench.sweep([first, other, same])
+    assert bench.statuses() == ["oom", "ok", "pruned"]
+
+
+def test_no_prune_starts_every_point_whatever_is_known_of_it() -> None:
+    points = [a_point(64), a_point(128), a_point(256, predicted_seconds=1e6), a_point(512, predicted_bytes=9 * GIB)]
+    bench = Bench({points[0].key: Outcome("oom", "x")})
+    bench.sweep(points, settings=Settings(no_prune=True))
+    assert bench.statuses() == ["oom", "ok", "ok", "ok"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
@@ -265,6 +266,21 @@ def test_a_disk_that_fills_in_the_middle_of_a_line_leaves_a_valid_file(tmp_path:
     journal.append(measured("b"))  # room was made
     journal.close()
     assert [point.key for point in load_run(path).points] == ["a", "b"]
+
+
+def test_a_torn_line_that_cannot_be_cut_off_is_one_clear_line(tmp_path: Path) -> None:
+    """The first append of a resume does it: that is a write too, and the disk may have failed since."""
+    path = tmp_path / "run.jsonl"
+    write(path, measured("a"), measured("b"))
+    torn = path.read_bytes()[:-30]
+    path.write_bytes(torn)
+    journal, _ = Journal.open(path, a_header(), resume=True)
+    with journal, path.open("rb") as unwritable:
+        os.dup2(unwritable.fileno(), journal._descriptor)
+        text = refusal(journal.append, measured("b"))
+    assert f"{path}: cannot be written" in text
+    assert f"--resume {path}" in text
+    assert path.read_bytes() == torn
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

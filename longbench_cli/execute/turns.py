@@ -1,0 +1,64 @@
+"""Several workers take turns, so that the drift of a machine hits all of them alike.
+
+All are alive at once, but one at a time works: each is started and prepares itself (imports, verifies, warms
+up) while the others sleep on their stdin; then they take turns, each the iterations on one set of inputs,
+some 50 ms. The order is reversed after every round (A B, B A, A B, ...), so that a steady drift favours none.
+One that has its result, or crashes, or takes too long in its own turns, leaves, and the others go on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from longbench_cli.execute.isolate import Worker
+from longbench_cli.execute.outcome import Outcome, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One that takes turns.
+
+    Attributes:
+        request: what its worker is asked for.
+        timeout_s: seconds that it may be active, preparation and turns together.
+        on_end: called as soon as it is over.
+    """
+
+    request: dict[str, Any]
+    timeout_s: float
+    on_progress: Callable[[Progress], None]
+    on_end: Callable[[Outcome], None]
+
+
+def take_turns(members: Sequence[Member], *, limit_s: float = math.inf, command: Sequence[str] | None = None) -> None:
+    """Run all members to their outcomes; after ``limit_s`` seconds, those still running are ended."""
+    end = time.monotonic() + limit_s
+    with ExitStack() as started:
+        waiting: list[tuple[Member, Worker]] = []
+        for member in members:
+            worker = Worker(
+                member.request,
+                timeout_s=member.timeout_s,
+                on_progress=member.on_progress,
+                turns=True,
+                command=command,
+            )
+            started.enter_context(worker)
+            if worker.listen(end):
+                waiting.append((member, worker))
+            else:
+                member.on_end(worker.end())
+        while waiting:
+            still = []
+            for member, worker in waiting:
+                worker.give_turn()
+                if worker.listen(end):
+                    still.append((member, worker))
+                else:
+                    member.on_end(worker.end())
+            waiting = still[::-1]
