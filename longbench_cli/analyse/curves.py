@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from longbench_cli.analyse.sessions import merged_points
 from longbench_cli.record.schema import MeasuredPoint, UnmeasuredPoint
 from longbench_cli.sweep.case import Case
 
@@ -20,7 +22,7 @@ UNRESOLVED = "auto"
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one run, ordered by sequence length, one a length.
+    """Points of one run, ordered by sequence length, one a length, sessions merged.
 
     Attributes:
         run: place of the run they are from in the list of runs.
@@ -62,14 +64,6 @@ class Curve:
         return [point.case.seq_len for point in seen], [float(point.cost.flops) for point in seen]
 
 
-def latest_points(points: Iterable[AnyPoint]) -> list[AnyPoint]:
-    """One point a key, the one written last: a resumed run may hold an earlier attempt too."""
-    latest: dict[str, AnyPoint] = {}
-    for point in points:
-        latest[point.key] = point
-    return list(latest.values())
-
-
 def curves_of(runs: Sequence[Run]) -> list[Curve]:
     """The curves of ``runs``, in the order in which their first points appear.
 
@@ -80,8 +74,7 @@ def curves_of(runs: Sequence[Run]) -> list[Curve]:
 
 
 def _curves_of_run(run: Run, place: int) -> list[Curve]:
-    points = latest_points(run.points)
-    groups = _grouped(points, lambda point: (point.case.curve, point.execution))
+    groups = _grouped(merged_points(run), lambda point: (point.case.curve, point.execution))
     _adopt_unresolved(groups)
     curves = []
     for group in groups.values():
@@ -101,34 +94,23 @@ def _grouped(points: Iterable[AnyPoint], key: Callable[[AnyPoint], object]) -> d
 
 def _adopt_unresolved(groups: dict[object, list[AnyPoint]]) -> None:
     """Move points without a back end to the curve whose next shorter (else nearest) point they continue."""
-    for key, group in list(groups.items()):
+    resolved: dict[object, dict[int, list[AnyPoint]]] = {}  # for all but the back end, the curve at each length
+    for group in groups.values():
         if group[0].case.backend != UNRESOLVED:
-            continue
-        for point in list(group):
-            home = min(
-                (
-                    (_distance(other, point), id(candidates), candidates)
-                    for candidates in groups.values()
-                    for other in candidates
-                    if other.case.backend != UNRESOLVED and _same_but_backend(other, point)
-                ),
-                default=None,
-                key=lambda found: found[0],
-            )
-            if home is not None:
-                home[2].append(point)
-                group.remove(point)
-        if not group:
+            at = resolved.setdefault(_but_backend(group[0]), {})
+            for point in group:
+                at.setdefault(point.case.seq_len, group)
+    for key, group in list(groups.items()):
+        if group[0].case.backend == UNRESOLVED and (homes := resolved.get(_but_backend(group[0]))):
+            lengths = sorted(homes)
+            for point in group:
+                shorter = bisect_right(lengths, point.case.seq_len)
+                homes[lengths[max(0, shorter - 1)]].append(point)
             del groups[key]
 
 
-def _same_but_backend(one: AnyPoint, other: AnyPoint) -> bool:
-    same = one.case.model_copy(update={"backend": other.case.backend}).curve == other.case.curve
-    return same and one.execution == other.execution
-
-
-def _distance(other: AnyPoint, point: AnyPoint) -> tuple[bool, int]:
-    return other.case.seq_len > point.case.seq_len, abs(other.case.seq_len - point.case.seq_len)
+def _but_backend(point: AnyPoint) -> object:
+    return point.case.model_copy(update={"backend": ""}).curve, point.execution
 
 
 def _by_workload(points: list[AnyPoint]) -> tuple[Workload, list[list[AnyPoint]]]:

@@ -24,6 +24,12 @@ UPPER_SPAN = 8
 LEAST_POINTS = 3
 """Two points always lie on a line, so that nothing can be said about how well it fits."""
 
+_LEAST_SPREAD = 1e-6
+"""Of ln(N) about its mean, root of the sum of squares."""
+
+_LARGEST_LOG = 700.0
+"""A float's logarithm stays within it."""
+
 
 @dataclass(frozen=True, slots=True)
 class PowerLaw:
@@ -60,7 +66,7 @@ def fit_power_law(lengths: Sequence[int], values: Sequence[float]) -> PowerLaw |
     """Fit the upper part of a curve: N >= N_max / 8 if that leaves 3 lengths, else all of it.
 
     Returns:
-        The fit, or None with fewer than 3 different lengths.
+        The fit; None with fewer than 3 different lengths, or where they are so close that no line is to be had.
 
     Raises:
         ValueError: different numbers of lengths and values, or one that is not positive.
@@ -95,7 +101,7 @@ def _checked(lengths: Sequence[int], values: Sequence[float]) -> list[tuple[int,
     return sorted(zip(lengths, values, strict=True))
 
 
-def _least_squares(pairs: list[tuple[int, float]]) -> PowerLaw:
+def _least_squares(pairs: list[tuple[int, float]]) -> PowerLaw | None:
     from scipy.special import stdtrit  # here, so that importing this module stays cheap
 
     xs = [math.log(length) for length, _ in pairs]
@@ -103,9 +109,13 @@ def _least_squares(pairs: list[tuple[int, float]]) -> PowerLaw:
     count = len(pairs)
     mean_x, mean_y = math.fsum(xs) / count, math.fsum(ys) / count
     sxx = math.fsum((x - mean_x) ** 2 for x in xs)
+    if math.sqrt(sxx) < _LEAST_SPREAD:
+        return None
     sxy = math.fsum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
     slope = sxy / sxx
     intercept = mean_y - slope * mean_x
+    if abs(intercept) > _LARGEST_LOG:
+        return None
     residual = math.fsum((y - intercept - slope * x) ** 2 for x, y in zip(xs, ys, strict=True))
     total = math.fsum((y - mean_y) ** 2 for y in ys)
     error = math.sqrt(residual / (count - 2) / sxx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ BASELINES = {"op": "vanilla", "model": "transformer"}
 """What each kind is compared with: the implementation whose attention is full."""
 
 _FULL = "vanilla"
+
+_HOW = frozenset({"impl", "backend", "options"})
+"""Fields of a case that say how something is computed, not what."""
 
 _AROUND = frozenset({"preset", "depth", "ff_mult", "vocab", "feed_forward", "qk_norm", "parallel_block"})
 """Options of a model that are not its attention's."""
@@ -41,18 +44,21 @@ class Speedup:
         return self.interval is not None and not self.interval[0] <= 1 <= self.interval[1]
 
 
-def over_full_attention(curve: Curve, curves: Sequence[Curve]) -> Speedup | None:
-    """Compare with the fastest point of full attention of the same run that did the same job; None without one."""
-    if _is_baseline(curve):
-        return None
-    rivals = [
-        point
-        for other in curves
-        if _is_baseline(other) and other.run == curve.run and other.execution == curve.execution
-        for point in other.measured
-    ]
+def over_full_attention(curves: Sequence[Curve]) -> list[Speedup | None]:
+    """Compare each curve with the fastest point of full attention of the same run that did the same job.
+
+    None for a curve of full attention itself, and where there is no such point.
+    """
+    rivals: dict[Hashable, list[MeasuredPoint]] = {}
+    for curve in filter(_is_baseline, curves):
+        for point in curve.measured:
+            rivals.setdefault(_place(curve, point), []).append(point)
+    return [None if _is_baseline(curve) else _speedup(curve, rivals) for curve in curves]
+
+
+def _speedup(curve: Curve, rivals: Mapping[Hashable, Sequence[MeasuredPoint]]) -> Speedup | None:
     for point in reversed(curve.measured):
-        same_job = [rival for rival in rivals if _same_job(rival, point)]
+        same_job = [rival for rival in rivals.get(_place(curve, point), ()) if _same_size(rival, point)]
         if same_job and point.latency.median_ns > 0:
             return _ratio(point, min(same_job, key=lambda rival: rival.latency.median_ns))
     return None
@@ -63,11 +69,14 @@ def _is_baseline(curve: Curve) -> bool:
     return case.impl == BASELINES[case.kind] and case.options.get("attention", _FULL) == _FULL
 
 
-def _same_job(one: MeasuredPoint, other: MeasuredPoint) -> bool:
-    """Whether the same was asked for, however it was done; models must be of one size and make."""
-    plain = {"impl": "", "backend": "", "options": {}}
-    if one.case.model_copy(update=plain) != other.case.model_copy(update=plain):
-        return False
+def _place(curve: Curve, point: MeasuredPoint) -> Hashable:
+    """What two points agree in that were asked for the same, however it was done: looked up, since runs are long."""
+    asked = tuple(value for name, value in point.case if name not in _HOW)
+    return (curve.run, curve.execution, asked)
+
+
+def _same_size(one: MeasuredPoint, other: MeasuredPoint) -> bool:
+    """Whether models are of one size and make."""
     options, others = _settled(one), _settled(other)
     return all(options[name] == others[name] for name in options.keys() & others.keys())
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from longbench_cli.present.units import count, format_bytes
+from longbench_cli.present.units import count, format_bytes, is_count
 
 if TYPE_CHECKING:
     from longbench_cli.record.journal import Run
 
 Facts = list[tuple[str, str]]
+
+_LONGEST_NAME = 120
 
 
 def run_facts(run: Run) -> Facts:
@@ -52,7 +54,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Facts:
     """Nested values as ``outer.inner`` names; bytes readable; what is not known is left out."""
     facts: Facts = []
     for name, value in values.items():
-        where = f"{prefix}{name}"
+        where = _shortened(f"{prefix}{name}")
         if isinstance(value, dict):
             facts += flatten(value, f"{where}.")
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
@@ -62,8 +64,13 @@ def flatten(values: dict[str, Any], prefix: str = "") -> Facts:
     return facts
 
 
+def _shortened(where: str) -> str:
+    """Names within names grow with their depth, and there is one for each value."""
+    return where if len(where) <= _LONGEST_NAME else f"{where[: _LONGEST_NAME - 1]}…"
+
+
 def _text(name: str, value: Any) -> str:
-    if name.endswith("_bytes") and isinstance(value, int) and not isinstance(value, bool):
+    if name.endswith("_bytes") and is_count(value):
         return format_bytes(value)
     if isinstance(value, bool):
         return "yes" if value else "no"

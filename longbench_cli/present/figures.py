@@ -2,7 +2,8 @@
 
 All are log-log, one line a series; the ``meta`` of a trace is its series' place in the list. A point
 without a number breaks its line and appears in a strip above the plot, so that what is missing can
-be seen. Colours of text and grid suit light and dark pages.
+be seen. A point that is not trusted has an open marker, a streamed one a dot in it. Colours of text
+and grid suit light and dark pages.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from longbench_cli.present.hover import hover_text
 from longbench_cli.present.series import Series
 from longbench_cli.present.strip import STRIP_AXIS, Strip, add_strip
 from longbench_cli.present.tables import actual_tflops, dense_tflops
+from longbench_cli.present.trust import is_doubtful
 from longbench_cli.record.schema import MeasuredPoint
 
 if TYPE_CHECKING:
@@ -118,13 +120,14 @@ def _add_series(figure: go.Figure, series: Series, quantity: _Quantity, index: i
             showlegend=False,
             **belongs,
         )
-    streamed = series.curve.execution == "streamed"
+    shape = _SYMBOLS[series.curve.case.pass_]
+    streamed = "-dot" if series.curve.execution == "streamed" else ""
     figure.add_scatter(
         x=[point.case.seq_len for point in points],
         y=values,
         name=label,
         mode="lines+markers",
-        marker={"symbol": _SYMBOLS[series.curve.case.pass_] + ("-open" if streamed else ""), "size": 7},
+        marker={"symbol": [f"{shape}{'-open' if is_doubtful(p) else ''}{streamed}" for p in points], "size": 7},
         hovertext=[hover_text(series, point) for point in points],
         hovertemplate="%{hovertext}<extra></extra>",
         connectgaps=False,

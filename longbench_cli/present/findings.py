@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from longbench_cli.analyse.scaling import LEAST_POINTS
 from longbench_cli.present.series import Series
+from longbench_cli.present.trust import doubts
 from longbench_cli.present.units import count, format_fixed, format_range, format_ratio
 from longbench_cli.sweep.axes import format_length
 
@@ -18,9 +19,13 @@ def format_exponent(series: Series) -> str:
 
 def finding(series: Series) -> str:
     """``dilated fwd: time ~ N^1.02 (1.00–1.05) over 8k–64k; 12× faster than vanilla at 64k``."""
-    return (
-        f"{series.label}: {'; '.join(part for part in (growth(series), comparison(series), missing(series)) if part)}"
-    )
+    return f"{series.label}: {'; '.join(sentences(series))}"
+
+
+def sentences(series: Series) -> list[str]:
+    """What is said of a curve: how it grows and compares, which points are not trusted, and which are missing."""
+    said = (growth(series), comparison(series), doubts(series.curve.points), missing(series))
+    return [part for part in said if part]
 
 
 def growth(series: Series) -> str:

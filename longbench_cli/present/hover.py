@@ -7,6 +7,7 @@ import html
 from longbench_cli.analyse.curves import AnyPoint
 from longbench_cli.present.series import Series, format_options
 from longbench_cli.present.tables import actual_tflops, dense_tflops, median_per_block
+from longbench_cli.present.trust import holds, precision_words
 from longbench_cli.present.units import count, format_bytes, format_duration, format_interval, format_significant
 from longbench_cli.sweep.axes import format_length
 
@@ -37,7 +38,11 @@ def _outcome(point: AnyPoint) -> list[str]:
     lines.append(f"median {format_duration(latency.median_ns)}{interval}")
     if (each := median_per_block(point)) is not None:
         lines.append(f"{format_duration(each)} per block, {count(point.details['blocks'], 'block')}")
-    lines.append(f"{len(latency.iterations_ns)} iterations, stopped by {latency.stopped_by}")
+    lines.append(f"{precision_words(latency)} {holds(latency)}")
+    worth = f", worth {latency.effective_iterations:.0f} independent ones" if latency.effective_iterations else ""
+    lines.append(f"{count(len(latency.iterations_ns), 'iteration')}{worth}, stopped by {latency.stopped_by}")
+    if point.verdict is not None:
+        lines += [point.verdict.kind, *point.verdict.reasons]
     actual, dense = actual_tflops(point), dense_tflops(point)
     if actual is not None and dense is not None:
         lines.append(f"{format_significant(actual)} TFLOP/s actual, {format_significant(dense)} dense-equivalent")

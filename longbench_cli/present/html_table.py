@@ -46,9 +46,9 @@ def lay_out(table: Table) -> HtmlTable:
 
 
 def _kind(title: str, numeric: bool) -> str:
-    if title == "status":
+    if title in ("status", "verdict"):
         return "status"
-    return "num" if numeric else "long" if title.endswith("to the next") else "word"
+    return "num" if numeric else "long" if title == "why" or title.endswith("to the next") else "word"
 
 
 def _cells(row: tuple[Cell, ...], kinds: tuple[str, ...]) -> tuple[HtmlCell, ...]:

@@ -19,7 +19,10 @@ from rich.text import Text
 
 from longbench_cli.execute.outcome import Progress
 from longbench_cli.present.point_cells import HEADERS, cells, duration, label, one_line
-from longbench_cli.record.schema import MeasuredPoint, UnmeasuredPoint
+from longbench_cli.present.series import NOTHING_VARIES, Varied
+from longbench_cli.present.units import count
+from longbench_cli.printable import printable
+from longbench_cli.record.loading import RecordedPoint
 from longbench_cli.sweep.plan import PlannedPoint
 
 REDRAW_S = 1.0
@@ -28,8 +31,6 @@ REDRAW_S = 1.0
 _LINES_AROUND = 8  # header, rules, the running point, the bar, and room for the shell's prompt
 _TENTHS = 10
 _STYLES = {"ok": "green", "oom": "yellow", "pruned": "dim", "unsupported": "yellow"}
-
-RecordedPoint = MeasuredPoint | UnmeasuredPoint
 
 
 class Display(Protocol):
@@ -40,6 +41,8 @@ class Display(Protocol):
     def progress(self, progress: Progress) -> None: ...
 
     def finished(self, record: RecordedPoint) -> None: ...
+
+    def left_out(self, point: PlannedPoint, sessions: int) -> None: ...
 
 
 class QuietDisplay:
@@ -54,12 +57,15 @@ class QuietDisplay:
     def finished(self, record: RecordedPoint) -> None:
         """A point is recorded."""
 
+    def left_out(self, point: PlannedPoint, sessions: int) -> None:
+        """So many later sessions of a point will not be run."""
+
 
 class PlainDisplay(QuietDisplay):
     """One line a point, for logs and pipes."""
 
-    def __init__(self, console: Console, total: int, done: int) -> None:
-        self._console, self._total, self._done = console, total, done
+    def __init__(self, console: Console, total: int, done: int, varied: Varied = NOTHING_VARIES) -> None:
+        self._console, self._total, self._done, self._varied = console, total, done, varied
         self._running: PlannedPoint | None = None
         self._tenths = 0
 
@@ -73,39 +79,56 @@ class PlainDisplay(QuietDisplay):
         tenths = _TENTHS * progress.done // progress.total
         if self._tenths < tenths < _TENTHS:  # the last tenth is the point's own line
             self._tenths = tenths
-            self._print(f"{' ' * len(self._counter())} {label(self._running.case)}  {progress_words(progress)}")
+            name = label(self._running.case, self._varied)
+            self._print(f"{' ' * len(self._counter())} {name}  {progress_words(progress)}")
 
     def finished(self, record: RecordedPoint) -> None:
         self._done += 1
         self._running = None
-        self._print(f"{self._counter()} {one_line(record)}")
+        self._print(f"{self._counter()} {one_line(record, self._varied)}")
+
+    def left_out(self, point: PlannedPoint, sessions: int) -> None:
+        self._total -= sessions
+        where = " " * len(self._counter())
+        self._print(f"{where} {label(point.case, self._varied)}: {count(sessions, 'later session')} left out")
 
     def _counter(self) -> str:
         return f"[{self._done:{len(str(self._total))}}/{self._total}]"
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveDisplay:
-    """A table that fills, the running point below it, and a bar with the time left.
+    """A table that fills, the running points below it, and a bar with the time left.
 
     While it runs, only as many of the last rows are shown as fit the terminal; :meth:`print_table`
     prints them all.
     """
 
-    def __init__(self, console: Console, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Console,
+        total: int,
+        done: int,
+        varied: Varied = NOTHING_VARIES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._console, self._total, self._before, self._clock = console, total, done, clock
+        self._varied = varied
         self._records: list[RecordedPoint] = []
-        self._running: PlannedPoint | None = None
+        self._running: dict[str, PlannedPoint] = {}
         self._progress: Progress | None = None
-        self._point_began = clock()
+        self._busy_since = clock()
         self._spent, self._ran = 0.0, 0
         self._drawn = clock()
         self._live: Live | None = None
 
     def started(self, point: PlannedPoint) -> None:
-        self._running, self._progress, self._point_began = point, None, self._clock()
+        if not self._running:
+            self._busy_since = self._clock()
+        self._running[point.key] = point
+        self._progress = None
         self._draw()
 
     def progress(self, progress: Progress) -> None:
@@ -114,11 +137,17 @@ class LiveDisplay:
             self._draw()
 
     def finished(self, record: RecordedPoint) -> None:
-        if self._running is not None:  # a pruned point never ran and tells nothing about the time left
-            self._spent += self._clock() - self._point_began
+        if self._running.pop(record.key, None) is not None:  # else it was pruned: that tells nothing of the time left
+            now = self._clock()
+            self._spent += now - self._busy_since
+            self._busy_since = now
             self._ran += 1
-        self._running = self._progress = None
+        self._progress = None
         self._records.append(record)
+        self._draw()
+
+    def left_out(self, _point: PlannedPoint, sessions: int) -> None:
+        self._total -= sessions
         self._draw()
 
     @contextmanager
@@ -131,12 +160,12 @@ class LiveDisplay:
             finally:
                 self._live = None
         if self._records:
-            self._console.print(points_table(self._records))
+            self._console.print(points_table(self._records, self._varied))
 
     def render(self) -> RenderableType:
         """What is on the screen now."""
         rows = max(1, self._console.size.height - _LINES_AROUND)
-        table = points_table(self._records[-rows:], one_row_each=True)
+        table = points_table(self._records[-rows:], self._varied, one_row_each=True)
         return Group(table, self._running_line(), self._overall_bar())
 
     def _draw(self) -> None:
@@ -145,12 +174,12 @@ class LiveDisplay:
             self._live.update(self.render(), refresh=True)
 
     def _running_line(self) -> Text:
-        if self._running is None:
-            return Text()
-        words = [label(self._running.case)]
-        if self._progress is not None:
+        words = [", ".join(label(point.case, self._varied) for point in self._running.values())]
+        if len(self._running) > 1:
+            words.append("taking turns")
+        elif self._progress is not None:
             words.append(progress_words(self._progress))
-        return Text("  ".join(words), style="cyan", no_wrap=True, overflow="ellipsis")
+        return Text(printable("  ".join(words)), style="cyan", no_wrap=True, overflow="ellipsis")
 
     def _overall_bar(self) -> Table:
         done = self._before + len(self._records)
@@ -172,7 +201,7 @@ def progress_words(progress: Progress) -> str:
     return "  ".join(words)
 
 
-def points_table(records: list[RecordedPoint], *, one_row_each: bool = False) -> Table:
+def points_table(records: list[RecordedPoint], varied: Varied, *, one_row_each: bool = False) -> Table:
     """Points as a table; with ``one_row_each`` long reasons are cut so that no row takes two lines."""
     table = Table(box=None, pad_edge=False, header_style="bold", expand=one_row_each)
     for number, header in enumerate(HEADERS):
@@ -185,7 +214,7 @@ def points_table(records: list[RecordedPoint], *, one_row_each: bool = False) ->
             ratio=1 if last and one_row_each else None,
         )
     for record in records:
-        texts = [Text(cell) for cell in cells(record)]
+        texts = [Text(printable(cell)) for cell in cells(record, varied)]
         texts[3].stylize(_STYLES.get(record.status, "bold red"))
         table.add_row(*texts)
     return table

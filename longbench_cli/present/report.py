@@ -13,14 +13,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from longbench_cli.analyse.curves import latest_points
+from longbench_cli.analyse.sessions import merged_points
 from longbench_cli.present.export import to_csv
 from longbench_cli.present.facts import command_line, flatten, machine_of, run_facts
 from longbench_cli.present.figures import memory_figure, runtime_figure, throughput_figure
-from longbench_cli.present.findings import comparison, growth, missing
+from longbench_cli.present.findings import sentences
 from longbench_cli.present.html_table import lay_out
 from longbench_cli.present.series import Series, build_series, run_label, title_of
 from longbench_cli.present.tables import fits_table, points_table
+from longbench_cli.present.trust import is_doubtful, kinds_of
 from longbench_cli.present.units import format_fixed
 from longbench_cli.record.schema import dump_line
 from longbench_cli.resources import data_dir
@@ -56,6 +57,7 @@ def render_report(runs: Sequence[Run]) -> str:
         fits=lay_out(fits_table(series)),
         points=lay_out(points),
         common=points.common,
+        doubtful=any(is_doubtful(point) for one in series for point in one.curve.points),
         runs=[_run(run, runs) for run in runs],
     )
 
@@ -102,13 +104,14 @@ def _finding(series: Series) -> dict[str, Any]:
         "color": series.color,
         "dash": series.dash,
         "exponent": format_fixed(fit.exponent, 2) if fit else None,
-        "sentences": [text for text in (growth(series), comparison(series), missing(series)) if text],
+        "sentences": sentences(series),
     }
 
 
 def _statuses(runs: Sequence[Run]) -> list[tuple[str, int]]:
-    found: Counter[str] = Counter(point.status for run in runs for point in latest_points(run.points))
-    return found.most_common()
+    """How many points came to each status, and how many of the measured ones are not trusted."""
+    points = [point for run in runs for point in merged_points(run)]
+    return [*Counter[str](point.status for point in points).most_common(), *kinds_of(points)]
 
 
 def _run(run: Run, runs: Sequence[Run]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from longbench_cli.analyse.scaling import (
 from longbench_cli.analyse.speedup import Speedup, over_full_attention
 from longbench_cli.present.units import count, format_range
 from longbench_cli.sweep.axes import format_length
+from longbench_cli.sweep.case import Case
 
 if TYPE_CHECKING:
     from longbench_cli.record.journal import Run
@@ -64,9 +65,9 @@ def build_series(runs: Sequence[Run]) -> list[Series]:
             fit=fit_power_law(*curve.medians),
             local=local_exponents(*curve.medians),
             work=fit.exponent if (fit := fit_power_law(*curve.work)) else None,
-            speedup=over_full_attention(curve, curves),
+            speedup=speedup,
         )
-        for curve, variant in zip(curves, variants, strict=True)
+        for curve, variant, speedup in zip(curves, variants, over_full_attention(curves), strict=True)
     ]
 
 
@@ -79,16 +80,16 @@ def run_label(run: Run, runs: Sequence[Run]) -> str:
 def _names(curves: Sequence[Curve], run_labels: Sequence[str]) -> list[tuple[str, ...]]:
     """For each curve its implementation, and the value of every axis that varies, the pass aside."""
     names: list[list[str]] = [[curve.case.impl] for curve in curves]
-    for impl in {curve.case.impl for curve in curves}:  # these differ by nature: compared within an implementation
-        members = [index for index, curve in enumerate(curves) if curve.case.impl == impl]
+    of_impl: dict[str, list[int]] = {}
+    for index, curve in enumerate(curves):
+        of_impl.setdefault(curve.case.impl, []).append(index)
+    for members in of_impl.values():  # these differ by nature: compared within an implementation
         if len({_backend(curves[index]) for index in members} - {""}) > 1:
             for index in members:
                 names[index].append(_backend(curves[index]))
-        options = [curves[index].case.options for index in members]
-        varied = {name for one in options for name in one if any(other.get(name) != one[name] for other in options)}
-        for index in members:
-            own = curves[index].case.options
-            names[index].append(format_options({name: own[name] for name in varied & own.keys()}))
+    varied = varied_options(curve.case for curve in curves)
+    for name, curve in zip(names, curves, strict=True):
+        name.append(format_varied(curve.case, varied))
     for axis in (_mask, _dtype, _heads, _kv_heads, _head_dim, _workload, _ranks, _device):
         if len({axis(curve) for curve in curves}) > 1:
             for name, curve in zip(names, curves, strict=True):
@@ -159,6 +160,29 @@ def format_options(options: dict[str, object]) -> str:
     return " ".join(
         f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}" for name, value in given.items()
     )
+
+
+Varied = Mapping[str, frozenset[str]]
+"""For each implementation, which of its options differ from point to point."""
+
+NOTHING_VARIES: Varied = {}
+
+
+def varied_options(cases: Iterable[Case]) -> Varied:
+    """Compared within an implementation: the options of two differ by nature."""
+    first: dict[str, dict[str, object]] = {}
+    varied: dict[str, set[str]] = {}
+    for case in cases:
+        known, own = first.setdefault(case.impl, case.options), case.options
+        names = {name for name in known.keys() | own.keys() if known.get(name) != own.get(name)}
+        varied.setdefault(case.impl, set()).update(names)
+    return {impl: frozenset(names) for impl, names in varied.items()}
+
+
+def format_varied(case: Case, varied: Varied) -> str:
+    """The options of a case that tell it from others: ``depth=2``."""
+    names = varied.get(case.impl, frozenset())
+    return format_options({name: value for name, value in case.options.items() if name in names})
 
 
 def title_of(series: Sequence[Series]) -> str:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from longbench_cli.analyse.curves import AnyPoint
+from longbench_cli.analyse.sessions import merged_points
 from longbench_cli.present.findings import growth
 from longbench_cli.present.series import Series, format_options, run_label
+from longbench_cli.present.trust import holds, precision_words
 from longbench_cli.present.units import (
     count,
     format_bytes,
@@ -17,6 +19,7 @@ from longbench_cli.present.units import (
     format_interval,
     format_range,
     format_significant,
+    is_count,
     tflops,
 )
 from longbench_cli.record.schema import MeasuredPoint
@@ -50,6 +53,7 @@ class _Column:
     cell: Callable[[str, AnyPoint], Cell]
     numeric: bool = False
     always: bool = False
+    blanks_vary: bool = True  # else a column of one value and blanks is said once for all points
 
 
 _NOTHING = Cell("", None)
@@ -78,6 +82,22 @@ def _interval(_run: str, point: AnyPoint) -> Cell:
     return Cell(format_interval(*latency.ci95_ns, latency.median_ns), latency.noise)
 
 
+def _precision(_run: str, point: AnyPoint) -> Cell:
+    return Cell(precision_words(point.latency), point.latency.noise) if point.latency else _NOTHING
+
+
+def _holds(_run: str, point: AnyPoint) -> Cell:
+    return _word(holds(point.latency)) if point.latency else _NOTHING
+
+
+def _verdict(_run: str, point: AnyPoint) -> Cell:
+    return _word(point.verdict.kind) if isinstance(point, MeasuredPoint) and point.verdict else _NOTHING
+
+
+def _why(_run: str, point: AnyPoint) -> Cell:
+    return _word("; ".join(point.verdict.reasons)) if isinstance(point, MeasuredPoint) and point.verdict else _NOTHING
+
+
 def _per_block(_run: str, point: AnyPoint) -> Cell:
     return _number(median_per_block(point), format_duration)
 
@@ -85,7 +105,7 @@ def _per_block(_run: str, point: AnyPoint) -> Cell:
 def _size(_run: str, point: AnyPoint) -> Cell:
     """What the options of a model, or its defaults, come to."""
     known = {name: point.details[name] for name in ("depth", "dim", "parameters") if name in point.details}
-    if point.case.kind != "model" or not all(type(value) is int for value in known.values()):
+    if point.case.kind != "model" or not all(is_count(value) for value in known.values()):
         return _NOTHING
     parts = [count(known["depth"], "layer")] if "depth" in known else []
     parts += [f"width {known['dim']}"] if "dim" in known else []
@@ -125,7 +145,8 @@ def _error(_run: str, point: AnyPoint) -> Cell:
     found = point.verification
     if found is None or found.max_error is None:
         return _NOTHING
-    return Cell(f"{found.max_error:.2g} / {found.tolerance:.2g}", found.max_error / found.tolerance)
+    share = found.max_error / found.tolerance if found.tolerance else None
+    return Cell(f"{found.max_error:.2g} / {found.tolerance:.2g}", share)
 
 
 def actual_tflops(point: AnyPoint) -> float | None:
@@ -141,7 +162,7 @@ def dense_tflops(point: AnyPoint) -> float | None:
 def median_per_block(point: AnyPoint) -> float | None:
     """Nanoseconds of the median over the blocks of a sequence; None for a point without one or the other."""
     blocks = point.details.get("blocks")
-    if not isinstance(point, MeasuredPoint) or type(blocks) is not int or blocks < 1:
+    if not isinstance(point, MeasuredPoint) or not is_count(blocks) or blocks < 1:
         return None
     return point.latency.median_ns / blocks
 
@@ -171,7 +192,9 @@ _COLUMNS = (
     _Column("status", lambda _run, point: _word(point.status), always=True),
     _Column("median", _median, True, True),
     _Column("median per block", _per_block, True),
+    _Column("precision", _precision, True, True),
     _Column("95% interval", _interval, True),
+    _Column("interval holds", _holds, blanks_vary=False),
     _Column("iterations", _iterations, True, True),
     _Column("TFLOP/s (actual)", _actual, True, True),
     _Column("TFLOP/s (dense-equivalent)", _dense, True, True),
@@ -179,23 +202,27 @@ _COLUMNS = (
     _Column("NVML peak", _nvml, True),
     _Column("verified", _verified, always=True),
     _Column("max error / tolerance", _error, True),
+    _Column("verdict", _verdict, blanks_vary=False),
+    _Column("why", _why),
     _Column("execution", lambda _run, point: _word(point.execution)),
     _Column("reason", lambda _run, point: _word(point.reason or "")),
 )
+_REASONS = ("reason", "why")
 
 
 def points_table(runs: Sequence[Run]) -> Table:
-    """Every point of ``runs``, one a row; what is the same in all of them goes to ``common``."""
-    pairs = [(run_label(run, runs), point) for run in runs for point in _by_curve(run.points)]
+    """Every point of ``runs``, one a row, sessions merged; what is the same in all of them goes to ``common``."""
+    points = [merged_points(run) for run in runs]
+    pairs = [(run_label(run, runs), point) for run, own in zip(runs, points, strict=True) for point in _by_curve(own)]
     cells = [tuple(column.cell(*pair) for pair in pairs) for column in _COLUMNS]
     kept: list[int] = []
     common: list[tuple[str, str]] = []
     for index, column in enumerate(_COLUMNS):
-        if column.title == "options" and (own := _own_options(runs)) is not None:
-            common += own
+        if column.title == "options" and (given := _own_options(runs)) is not None:
+            common += given
             continue
-        values = {cell.text for cell in cells[index]}
-        if column.always or len(values) > 1 or (column.title == "reason" and values - {""}):
+        values = {cell.text for cell in cells[index]} - (set() if column.blanks_vary else {""})
+        if column.always or len(values) > 1 or (column.title in _REASONS and values - {""}):
             kept.append(index)
         elif values - {""} and column.title != "run":
             common.append((column.title, values.pop()))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from longbench_cli.sweep.axes import format_length
 
 _DURATIONS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
+_LARGEST = 10**200
 _BYTES = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -61,6 +63,11 @@ def format_bytes(count: float) -> str:
         if count >= size:
             return f"{format_significant(count / size)} {unit}"
     return f"{count:.0f} B"
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether what a file holds is a number of things, of a size that can be reckoned with."""
+    return type(value) is int and 0 <= value <= _LARGEST
 
 
 def format_ratio(ratio: float) -> str:

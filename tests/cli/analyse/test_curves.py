@@ -72,7 +72,7 @@ def _dilated_and_vanilla(dilated_ns: float, vanilla_ns: float, **changes: object
 
 def test_speedup_is_over_the_fastest_vanilla_that_did_the_same_job() -> None:
     curves = curves_of([make_run(_dilated_and_vanilla(1e6, 12e6))])
-    found = over_full_attention(curves[0], curves)
+    found = over_full_attention(curves)[0]
     assert found is not None
     assert (found.seq_len, found.ratio) == (8192, pytest.approx(12.0))
     assert found.significant
@@ -82,7 +82,7 @@ def test_speedup_uses_the_longest_common_length() -> None:
     points = [measured(make_case("dilated", n), 1e6, noise=0) for n in (1024, 2048, 4096)]
     points += [measured(make_case("vanilla", n), n * 1e4, noise=0) for n in (1024, 2048)]
     curves = curves_of([make_run(points)])
-    found = over_full_attention(curves[0], curves)
+    found = over_full_attention(curves)[0]
     assert found is not None
     assert (found.seq_len, found.ratio) == (2048, pytest.approx(20.48))
 
@@ -91,7 +91,7 @@ def test_speedup_within_the_noise_is_not_significant() -> None:
     points = [measured(make_case("dilated", 1024), 1.00e6, noise=0.05)]
     points += [measured(make_case("vanilla", 1024), 1.02e6, noise=0.05)]
     curves = curves_of([make_run(points)])
-    found = over_full_attention(curves[0], curves)
+    found = over_full_attention(curves)[0]
     assert found is not None
     assert not found.significant
 
@@ -100,7 +100,7 @@ def test_runs_are_never_compared_with_each_other() -> None:
     ours = make_run([measured(make_case("dilated", 1024), 1e6)], "one.jsonl")
     theirs = make_run([measured(make_case("vanilla", 1024), 1e6)], "two.jsonl")
     curves = curves_of([ours, theirs])
-    assert over_full_attention(curves[0], curves) is None
+    assert over_full_attention(curves)[0] is None
 
 
 def _model(impl: str, nanoseconds: float, depth: int = 2, **options: object) -> object:
@@ -117,7 +117,7 @@ def test_a_model_is_compared_with_the_transformer_of_full_attention_and_of_its_o
         measured(make_case("vanilla", 4096, causal=True), 7e6, noise=0),
     ]
     curves = curves_of([make_run(points)])
-    longnet, full, sparse, deeper, attention = (over_full_attention(curve, curves) for curve in curves)
+    longnet, full, sparse, deeper, attention = over_full_attention(curves)
     assert longnet is not None
     assert (longnet.baseline, longnet.ratio) == ("transformer", pytest.approx(5))
     assert sparse is not None
@@ -131,9 +131,7 @@ def test_a_depth_that_was_left_out_is_the_one_that_it_came_to() -> None:
     left_out = _model("transformer", 6e6, attention="vanilla").model_copy(update={"details": {"depth": 2}})
     left_out.case.options["depth"] = None
     points = [_model("block-recurrent", 2e6), left_out, _model("hierarchical", 2e6, depth=3)]
-    blocks, _, deeper = (
-        over_full_attention(curve, found) for found in [curves_of([make_run(points)])] for curve in found
-    )
+    blocks, _, deeper = over_full_attention(curves_of([make_run(points)]))
     assert blocks is not None
     assert blocks.ratio == pytest.approx(3)
     assert deeper is None

@@ -35,7 +35,7 @@ def measured(seq_len: int) -> MeasuredPoint:
         noise=0.005, stopped_by="converged",
     )  # fmt: skip
     return MeasuredPoint(
-        key="k", case=a_case(seq_len), latency=latency, telemetry=None,
+        key=a_case(seq_len, "auto").key, case=a_case(seq_len), latency=latency, telemetry=None,
         memory=Memory(input_bytes=1, peak_bytes=3 * 2**20, nvml_peak_bytes=None),
         cost=CostRecord(flops=5_000_000_000, dense_flops=1, io_bytes=1, comm_bytes=0),
         verification=Verification(status="passed", rows=64, max_error=0.0, tolerance=0.1),
