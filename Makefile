@@ -2,6 +2,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 OUT ?= gpu-results
+INPUTS ?= 1000000
 RUNS := longbench-runs
 GPU_SWEEP := --impl dilated,vanilla --seq 8k:128k --pass fwd,bwd --dtype bf16 --device cuda
 
@@ -9,12 +10,15 @@ STAMP := $(VENV)/.installed
 READY := $(if $(filter $(VENV)/bin/python,$(PYTHON)),$(STAMP))
 LONGBENCH := $(PYTHON) -m longbench_cli
 
-.PHONY: help demo test lint bench gpu gpu-present clean
+.PHONY: help demo test faults fuzz lint audit bench gpu gpu-present clean
 
 help:
 	@echo "make demo   measure this machine (profile quick), write the run file and its HTML report"
 	@echo "make test   the whole test suite"
-	@echo "make lint   ruff, mypy --strict, import-linter"
+	@echo "make faults real faults injected into sweeps, and a table of what was lost; FAULT_TABLE=FILE writes Markdown"
+	@echo "make fuzz   odd axes, profiles and run files, led by atheris: INPUTS=$(INPUTS) of all kinds together, and a table"
+	@echo "make lint   ruff, mypy --strict, import-linter, and make audit"
+	@echo "make audit  known vulnerabilities in what constraints.txt pins (pip-audit); without a network it says so"
 	@echo "make bench  the benchmarks that fit this machine, as one table; TORCHSCALE=PATH compares with a checkout"
 	@echo "make gpu    GPU tests, CUDA benchmarks and a short sweep; everything under OUT=$(OUT)"
 	@echo "make clean  remove $(VENV), caches and build outputs (not $(RUNS) or $(OUT))"
@@ -33,11 +37,22 @@ demo: $(READY)
 test: $(READY)
 	$(PYTHON) -m pytest
 
+faults: $(READY)
+	$(PYTHON) -m pytest tests/faults
+
+fuzz: $(READY)
+	$(if $(READY),$(PYTHON) -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,fuzz]')
+	$(PYTHON) tests/fuzz/atheris_run.py --inputs $(INPUTS)
+
 lint: $(READY)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -c "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_logo=True))"
+	@$(MAKE) --no-print-directory audit
+
+audit: $(READY)
+	$(PYTHON) .ci/audit.py
 
 bench: $(READY)
 	$(PYTHON) -m benchmarks.run $(if $(TORCHSCALE),--torchscale $(TORCHSCALE))
