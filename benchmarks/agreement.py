@@ -1,117 +1,191 @@
-"""longbench's median beside torch.utils.benchmark.Timer's: python -m benchmarks.agreement [--rounds N].
+"""longbench's medians beside those of others: python -m benchmarks.agreement [--device cpu] [--rounds N].
 
-Both time vanilla attention's forward on the same callable, inputs and threads, and take turns, since a
-machine drifts more from minute to minute than the two may differ.
+Beside ``torch.utils.benchmark.Timer`` on a CPU, and ``triton.testing.do_bench`` on CUDA. Both sides time
+the same callable on the same inputs and threads, do_bench's flush before each iteration on CUDA, and take
+turns, since a machine drifts more from minute to minute than the two may differ.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
-from torch.utils.benchmark import Timer
+import torch.utils.benchmark
 
 from benchmarks.table import Row, print_rows
-from longbench_cli.measure.clock import now_ns, timer_for
-from longbench_cli.measure.inputs import Inputs, InputSource
-from longbench_cli.measure.passes import iteration, work_of
+from longbench_cli.measure.clock import CudaTimer, Timer, now_ns, timer_for
+from longbench_cli.measure.inputs import InputSource
+from longbench_cli.measure.passes import work_of
 from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.point import configure_threads
-from longbench_cli.measure.sampling import Trial, sample, summarise, warm_up
-from longbench_cli.measure.subject import Attention, bind
+from longbench_cli.measure.sampling import Trial, sample, warm_up
+from longbench_cli.measure.subject import bind
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
 
-GOAL = 0.03
-ROUNDS = 20
-LENGTHS = (512, 2048, 4096)
-TURN_SECONDS = 0.1
-SETTINGS = Settings(max_time=TURN_SECONDS, precision=1e-9, min_iterations=1)
-"""A turn ends by its time, not by its precision: that is reached over all turns together."""
+GOALS = {"cpu": 0.02, "cuda": 0.01}
+"""Largest difference of the medians, as a share."""
+
+PEERS = {"cpu": "torch.utils.benchmark", "cuda": "triton.testing.do_bench"}
+WARM_UP_NS = 1_000_000_000
+
+Work = Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
-    """Nanoseconds of single iterations, of both sides."""
+class Kernel:
+    """An attention's pass that both sides time: bf16, 64 features, not causal.
 
-    longbench: list[int] = field(default_factory=list)
-    timer: list[int] = field(default_factory=list)
+    Attributes:
+        turn: seconds of a turn of one side; at least one iteration is timed.
+        rounds: turns of each side.
+    """
+
+    impl: str
+    pass_: str
+    heads: int
+    seq_len: int
+    turn: float = 0.1
+    rounds: int = 40
+
+    def case(self, device: str) -> Case:
+        case = Case(
+            impl=self.impl,
+            backend="auto",
+            pass_=self.pass_,
+            seq_len=self.seq_len,
+            batch=1,
+            heads=self.heads,
+            kv_heads=self.heads,
+            head_dim=64,
+            dtype="bfloat16",
+            causal=False,
+            world_size=1,
+            device=device,
+            options={"segments": [512, 2048], "dilations": [1, 4]} if self.impl == "dilated" else {},
+        )
+        return case.model_copy(update={"backend": pick_backend(case, Settings())})
 
     @property
-    def medians(self) -> tuple[float, float]:
-        ours, theirs = (summarise(x, sorted(x), "max_time").median_ns for x in (self.longbench, self.timer))
-        return ours, theirs
+    def name(self) -> str:
+        return f"{self.impl} {self.pass_}, {self.heads} heads, N = {self.seq_len}"
 
 
-def longbench_turn(case: Case, attention: Attention, inputs: Inputs) -> list[int]:
-    trial = Trial(iteration(work_of(case, attention, inputs), timer_for(case.device)))
-    return sample(itertools.repeat(trial), SETTINGS, now_ns).iterations_ns
+KERNELS = {
+    "cpu": (
+        Kernel("vanilla", "fwd", 1, 64),
+        Kernel("vanilla", "fwd", 1, 128),
+        Kernel("vanilla", "bwd", 1, 128),
+        Kernel("vanilla", "fwd", 1, 512),
+        Kernel("dilated", "fwd", 2, 2048),
+        Kernel("vanilla", "fwd+bwd", 8, 512),
+        Kernel("vanilla", "fwd", 8, 1024),
+        Kernel("vanilla", "fwd", 8, 2048, 0.25, 20),
+        Kernel("vanilla", "fwd", 8, 4096, 0.5, 12),
+        Kernel("vanilla", "fwd", 8, 8192, 1.0, 8),
+    ),
+    "cuda": (
+        Kernel("vanilla", "fwd", 8, 1 << 11),
+        Kernel("vanilla", "fwd", 8, 1 << 12),
+        Kernel("vanilla", "bwd", 8, 1 << 12),
+        Kernel("vanilla", "fwd", 8, 1 << 13),
+        Kernel("vanilla", "fwd", 8, 1 << 14),
+        Kernel("vanilla", "fwd", 8, 1 << 15, rounds=20),
+        Kernel("vanilla", "fwd", 8, 1 << 16, 0.2, 20),
+        Kernel("vanilla", "fwd", 8, 1 << 17, 0.4, 8),
+        Kernel("vanilla", "fwd", 8, 1 << 18, 1.0, 4),
+        Kernel("vanilla", "fwd", 8, 1 << 19, 2.0, 3),
+    ),
+}
+"""From 20 us to 1 s on 2 cores of a 2025 server CPU, and on a data-centre GPU of 2023."""
 
 
-def timer_turn(case: Case, attention: Attention, inputs: Inputs) -> list[int]:
-    """Timer's blocks, each the mean of its iterations; for work this long a block is one iteration."""
-    timer = Timer("work()", globals={"work": work_of(case, attention, inputs)}, num_threads=torch.get_num_threads())
-    return [round(seconds * 1e9) for seconds in timer.blocked_autorange(min_run_time=TURN_SECONDS).times]
+class Longbench:
+    """The product's own loop and timer; on CUDA with do_bench's flush and without graphs, which it knows nothing of."""
+
+    def __init__(self, device: str, turn: float) -> None:
+        self._settings = Settings(max_time=turn, precision=1e-9, min_iterations=1, max_iterations=10**6)
+        self._timer: Timer = CudaTimer("off", _triton_flush()) if device == "cuda" else timer_for(device, Settings())
+
+    def warm_up(self, work: Work) -> None:
+        warm_up(Trial(self._timer.bind(work)), now_ns, WARM_UP_NS)
+
+    def median_ns(self, work: Work) -> float:
+        """A turn ends by its time: no precision is ever enough."""
+        trial = Trial(self._timer.bind(work))
+        return sample(itertools.repeat(trial), self._settings, now_ns).latency.median_ns
 
 
-def compare(case: Case, rounds: int) -> Sides:
-    """Alternate ``rounds`` times on inputs drawn anew for each round; who goes first alternates too."""
-    attention = bind(case, case.backend)
-    source, sides = InputSource(case, SETTINGS.seed), Sides()
-    work = work_of(case, attention, source.draw().inputs())
-    warm_up(Trial(iteration(work, timer_for(case.device))), now_ns, 10**9)
-    turns = [(sides.longbench, longbench_turn), (sides.timer, timer_turn)]
-    for _ in range(rounds):
-        inputs = source.draw().inputs()
-        for times, turn in turns:
-            times.extend(turn(case, attention, inputs))
-        turns.reverse()
-    return sides
+def _triton_flush() -> Callable[[], None]:
+    from triton.runtime import driver
+
+    cache = driver.active.get_empty_cache_for_benchmark()
+    return lambda: driver.active.clear_cache(cache)
 
 
-def vanilla(seq_len: int) -> Case:
-    """8 heads of 64, bf16, on the CPU."""
-    case = Case(
-        impl="vanilla",
-        backend="auto",
-        pass_="fwd",
-        seq_len=seq_len,
-        batch=1,
-        heads=8,
-        kv_heads=8,
-        head_dim=64,
-        dtype="bfloat16",
-        causal=False,
-        world_size=1,
-        device="cpu",
-        options={},
-    )
-    return case.model_copy(update={"backend": pick_backend(case, timer_for("cpu"), SETTINGS.seed)})
+def torch_median_ns(work: Work, turn: float) -> float:
+    """Of Timer's blocks, each the mean of as many iterations as it takes to make its clock's overhead small."""
+    timer = torch.utils.benchmark.Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    return timer.blocked_autorange(min_run_time=turn).median * 1e9
 
 
-def rows(rounds: int = ROUNDS) -> Iterator[Row]:
-    """A row a length: the ratio of the two medians."""
-    configure_threads(SETTINGS, psutil.cpu_count(logical=False))
-    for seq_len in LENGTHS:
-        sides = compare(vanilla(seq_len), rounds)
-        ours, theirs = sides.medians
+def triton_median_ns(work: Work, turn: float) -> float:
+    from triton.testing import do_bench
+
+    milliseconds: float = do_bench(work, rep=round(turn * 1e3), return_mode="median")
+    return milliseconds * 1e6
+
+
+def compare(kernel: Kernel, device: str, rounds: int) -> list[tuple[float, float]]:
+    """Medians of a turn of longbench and of the peer, on inputs drawn anew each round; who begins alternates."""
+    case = kernel.case(device)
+    attention, source = bind(case, case.backend), InputSource(case, Settings().seed)
+    ours, peer = Longbench(device, kernel.turn), triton_median_ns if device == "cuda" else torch_median_ns
+    ours.warm_up(work_of(case, attention, source.draw().inputs()))
+    medians = []
+    for turn in range(rounds):
+        work = work_of(case, attention, source.draw().inputs())
+        if turn % 2 == 0:
+            mine, theirs = ours.median_ns(work), peer(work, kernel.turn)
+        else:
+            theirs, mine = peer(work, kernel.turn), ours.median_ns(work)
+        medians.append((mine, theirs))
+    return medians
+
+
+def rows(device: str, rounds: int | None = None, kernels: Sequence[Kernel] | None = None) -> Iterator[Row]:
+    """A row a kernel: the ratio of the two medians, itself the median over the rounds."""
+    configure_threads(Settings(), psutil.cpu_count(logical=False))
+    goal = GOALS[device]
+    for kernel in KERNELS[device] if kernels is None else kernels:
+        medians = compare(kernel, device, rounds or kernel.rounds)
+        ratios = [mine / theirs for mine, theirs in medians]
+        ratio = statistics.median(ratios)
+        low, _, high = statistics.quantiles(ratios, n=4)
+        mine, theirs = (statistics.median(side) / 1e6 for side in zip(*medians, strict=True))
         yield Row(
-            f"longbench / torch.utils.benchmark, vanilla fwd, N = {seq_len}",
-            f"{ours / theirs:.3f}",
-            f"1 +- {GOAL}",
-            abs(ours / theirs - 1) <= GOAL,
-            f"{ours / 1e6:.3f} and {theirs / 1e6:.3f} ms; {len(sides.longbench)} and {len(sides.timer)} iterations",
+            f"longbench / {PEERS[device]}, {kernel.name}",
+            f"{ratio:.3f}",
+            f"1 +- {goal}",
+            abs(ratio - 1) <= goal,
+            f"{mine:.4g} and {theirs:.4g} ms; quartiles of {len(ratios)} rounds {low:.3f}-{high:.3f}",
         )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"turns of each side (default {ROUNDS})")
-    print_rows(rows(parser.parse_args().rounds))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rounds", type=int, help="turns of each side, at least 2 (default: 40, and fewer if long)")
+    parser.add_argument("--kernel", type=int, action="append", choices=range(10), help="all if not given")
+    args = parser.parse_args()
+    kernels = [KERNELS[args.device][i] for i in args.kernel] if args.kernel else None
+    print_rows(rows(args.device, args.rounds, kernels))
 
 
 if __name__ == "__main__":

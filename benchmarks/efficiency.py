@@ -17,6 +17,7 @@ from benchmarks.dilated_cases import CASES, DilatedCase
 from benchmarks.table import Row, print_rows
 from benchmarks.turns import compare
 from longbench_cli.measure.clock import timer_for
+from longbench_cli.sweep.settings import Settings
 
 ROUNDS = 8
 
@@ -50,7 +51,7 @@ def dense_work(case: DilatedCase, device: str, *, backward: bool) -> Callable[[]
 
 def rows(device: str, rounds: int, cases: Sequence[DilatedCase] = CASES) -> Iterator[Row]:
     """Efficiency of every case, forward and forward + backward."""
-    timer = timer_for(device)
+    timer = timer_for(device, Settings(graphs="off"))
     for case in cases:
         for name, backward, goal in (("fwd", False, case.forward_goal), ("fwd+bwd", True, case.both_goal)):
             with torch.set_grad_enabled(backward):

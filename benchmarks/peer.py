@@ -24,6 +24,7 @@ from benchmarks.dilated_cases import CASES, HEAD_DIM, HEADS, DilatedCase
 from benchmarks.table import Row, print_rows
 from benchmarks.turns import compare
 from longbench_cli.measure.clock import timer_for
+from longbench_cli.sweep.settings import Settings
 
 GOALS = {"fwd": {1 << 18: 8.0, 1 << 15: 2.0}, "fwd+bwd": {1 << 18: 5.0, 1 << 15: 2.0}}
 ROUNDS = 6
@@ -108,7 +109,7 @@ def rows(path: str, device: str, rounds: int, cases: Sequence[DilatedCase] = CAS
                     found = compare(
                         lambda p=peer, c=case, b=backward: work(p, c, device, backward=b),
                         lambda c=case, b=backward: work(ours(c), c, device, backward=b),
-                        timer_for(device),
+                        timer_for(device, Settings(graphs="off")),
                         rounds,
                     )
             except (torch.OutOfMemoryError, RuntimeError) as error:  # the CPU allocator raises the latter

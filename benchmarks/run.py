@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from benchmarks import agreement, efficiency, overhead, peer, startup
+from benchmarks import agreement, efficiency, overhead, peer, startup, telemetry
 from benchmarks.table import Row, print_rows
 from longbench_cli.measure.machine import cpu_model
 
@@ -21,7 +21,8 @@ def rows(device: str, torchscale: str | None) -> Iterator[Row]:
     """Claims in the order of the documentation; the ones about the command line on the CPU only."""
     if device == "cpu":
         yield from startup.rows()
-        yield from agreement.rows()
+        yield from telemetry.rows(telemetry.ROUNDS)
+    yield from agreement.rows(device)
     yield from overhead.rows(device)
     yield from efficiency.rows(device, efficiency.ROUNDS)
     if torchscale is not None:

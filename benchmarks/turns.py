@@ -50,10 +50,10 @@ def compare(first: Make, second: Make, timer: Timer, rounds: int) -> Comparison:
     times: tuple[list[int], list[int]] = ([], [])
     for turn in range(-1, rounds):
         for side in (0, 1) if turn % 2 == 0 else (1, 0):
-            work = (first, second)[side]()
-            took = timer.time(work)
+            run = timer.bind((first, second)[side]())
+            took = run()
             if turn >= 0:
                 times[side].append(took)
-            del work
+            del run
             gc.collect()
     return Comparison(*times)
