@@ -76,5 +76,5 @@ gpu-present: $(READY)
 	$(LONGBENCH) report $(GPU_RUN).jsonl -o $(GPU_RUN).html && exit $$status
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) build dist fuzz-findings .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

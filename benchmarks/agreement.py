@@ -184,6 +184,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="turns of each side, at least 2 (default: 40, and fewer if long)")
     parser.add_argument("--kernel", type=int, action="append", choices=range(10), help="all if not given")
     args = parser.parse_args()
+    if args.device not in KERNELS:
+        parser.error(f"--device {args.device}: choose {' or '.join(KERNELS)}")
+    if args.rounds is not None and args.rounds < 2:
+        parser.error(f"--rounds {args.rounds}: at least 2")
     kernels = [KERNELS[args.device][i] for i in args.kernel] if args.kernel else None
     print_rows(rows(args.device, args.rounds, kernels))
 

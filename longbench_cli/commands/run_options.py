@@ -198,7 +198,11 @@ Seed = Annotated[Whole, _measure("--seed", metavar="N", help="Seed of the inputs
 Threads = Annotated[Whole, _measure("--threads", metavar="N", help="CPU threads (default: all physical cores).")]
 Timeout = Annotated[
     Number,
-    _measure("--timeout", metavar="SECONDS", help="Kill a point after this long (default: from its predicted time)."),
+    _measure(
+        "--timeout",
+        metavar="SECONDS",
+        help="Kill a point after this long, others' turns not counted (default: from its predicted time).",
+    ),
 ]
 Stream = Annotated[
     bool | None,
@@ -255,6 +259,6 @@ Budget = Annotated[
         "--budget",
         metavar="TIME",
         help="End in this time, e.g. 90s, 20m, 2h: the cheapest points first; what does not fit is recorded as "
-        "pruned, and measured by a --resume (default: no limit).",
+        "pruned, and measured by a --resume, with this much time again (default: no limit).",
     ),
 ]

@@ -89,7 +89,6 @@ def _in_workers(settings: Settings) -> RunGroup:
         return {
             "case": job.point.case.model_dump(mode="json", by_alias=True),
             "settings": settings.model_dump(mode="json"),
-            "details": job.point.details,
             "execution": job.execution,
         }
 
@@ -104,7 +103,13 @@ def _in_workers(settings: Settings) -> RunGroup:
             take_turns(members, limit_s=limit_s)
             return
         (job,) = jobs
-        on_end(job, run_isolated(request(job), timeout_s=job.timeout_s, on_progress=on_progress, limit_s=limit_s))
+        run_isolated(
+            request(job),
+            timeout_s=job.timeout_s,
+            on_progress=on_progress,
+            on_end=partial(on_end, job),
+            limit_s=limit_s,
+        )
 
     return run_group
 

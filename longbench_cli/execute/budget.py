@@ -33,9 +33,14 @@ def whole_seconds(kind: Kind, settings: Settings, iteration_seconds: float) -> f
     A start-up, five iterations that are not timed, and all of the sampling time (or as many iterations as
     the stopping rule asks for, where they take longer).
     """
-    least = settings.min_iterations if iteration_seconds < _LONG_S else 1
-    sampling = max(settings.max_time, least * iteration_seconds)
+    sampling = sampling_seconds(settings, iteration_seconds)
     return START_UP_S[kind] + _UNTIMED * iteration_seconds + sampling
+
+
+def sampling_seconds(settings: Settings, iteration_seconds: float) -> float:
+    """Predicted time of the timed iterations at their most: all of ``max_time``, or the least number of them."""
+    least = settings.min_iterations if iteration_seconds < _LONG_S else 1
+    return max(settings.max_time, least * iteration_seconds)
 
 
 class Budget:

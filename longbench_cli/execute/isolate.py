@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from longbench_cli.execute.budget import OVER
 from longbench_cli.execute.channel import Channel
@@ -42,10 +42,11 @@ def run_isolated(
     *,
     timeout_s: float,
     on_progress: Callable[[Progress], None],
+    on_end: Callable[[Outcome], None] = lambda _outcome: None,
     limit_s: float = math.inf,
     command: Sequence[str] | None = None,
 ) -> Outcome:
-    """Give ``request`` to a fresh worker and wait for its result.
+    """Give ``request`` to a fresh worker and wait for its result, which goes to ``on_end`` too, at once.
 
     All of its processes are killed when it ends, when ``timeout_s`` or ``limit_s`` (what is left of the
     budget) seconds have passed, or when this function is interrupted.
@@ -53,7 +54,7 @@ def run_isolated(
     end = time.monotonic() + limit_s
     with Worker(request, timeout_s=timeout_s, on_progress=on_progress, command=command) as worker:
         worker.listen(end)
-        return worker.end()
+        return worker.end(on_end)
 
 
 class Worker:
@@ -81,7 +82,7 @@ class Worker:
         self._late: Outcome | None = None
         self._kills_before = oom_kills()
         self._files = ExitStack()
-        self._printed = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        self._printed: IO[bytes] | None = None
         self._deaf = False
         self._guarded: Guarded | None = None
         self._unstarted: str | None = None
@@ -91,6 +92,7 @@ class Worker:
             self._unstarted = str(error)
 
     def _start(self, command: Sequence[str]) -> None:
+        self._printed = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         with ExitStack() as theirs:
             self._receive, send = os.pipe()
             self._files.callback(os.close, self._receive)
@@ -119,23 +121,21 @@ class Worker:
     def listen(self, end: float = math.inf) -> bool:
         """Wait for what it does: True if it waits for its turn, False if it is over (see :meth:`end`).
 
-        It is over when it ends, says what is not understood, or was listened to for its timeout; and at
-        ``end`` by time.monotonic, when the budget is spent.
+        It is over when its result is here, when it ends, says what is not understood, or was listened to for
+        its timeout; and at ``end`` by time.monotonic, when the budget is spent.
         """
         if self._guarded is None:
             return False
         begin = time.monotonic()
         deadline = begin + self._left_s
-        heard = False
         try:
             while (left := min(deadline, end) - time.monotonic()) > 0:
                 if self._hear(self._guarded, left) or self._channel.garbage is not None:
                     return False
+                if self._channel.result is not None:
+                    return False
                 if self._channel.waiting:
                     return True
-                if self._channel.result is not None and not heard:
-                    heard = True
-                    deadline = time.monotonic() + EXIT_GRACE_S
             self._late = self._too_late(budget=end < deadline)
             return False
         finally:
@@ -179,18 +179,39 @@ class Worker:
         self._channel.feed(data)
         return bool(data)
 
-    def end(self) -> Outcome:
-        """Kill what is left of it; then tell what came of it."""
+    def end(self, on_end: Callable[[Outcome], None] = lambda _outcome: None) -> Outcome:
+        """Tell what came of it, and kill what is left of it.
+
+        A result is told first, for its worker may take its time to go, and the sweep may be ended meanwhile;
+        it may take :data:`EXIT_GRACE_S`. Anything else is known only when it is gone.
+        """
+        if self._channel.result is None:
+            outcome = self._end()
+            on_end(outcome)
+            return outcome
+        outcome = self._outcome(None, self._tail())
+        on_end(outcome)
+        deadline = time.monotonic() + EXIT_GRACE_S
+        while self._guarded is not None and (left := deadline - time.monotonic()) > 0:
+            if self._hear(self._guarded, left):
+                break
+        self._close()
+        return outcome
+
+    def _end(self) -> Outcome:
         code, failure = None, self._unstarted
         if self._guarded is not None:
             self._guarded.end()
             code, failure = self._guarded.code, self._guarded.failure
             self._guarded = None
-        tail = last_lines(self._printed)
+        tail = self._tail()
         self._close()
         if failure is not None:
             return Outcome("crashed", f"the worker could not be started: {failure}", None, tail)
         return self._outcome(code, tail)
+
+    def _tail(self) -> list[str]:
+        return last_lines(self._printed) if self._printed is not None else []
 
     def _close(self) -> None:
         if self._guarded is not None:

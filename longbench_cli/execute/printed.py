@@ -14,8 +14,8 @@ _TRACEBACK = "Traceback (most recent call last):"
 def last_lines(printed: IO[bytes]) -> list[str]:
     """The last lines of a file, each cut to a readable length; empty ones are left out."""
     size = os.fstat(printed.fileno()).st_size
-    printed.seek(max(0, size - _TAIL_BYTES))
-    text = printed.read(_TAIL_BYTES).decode(errors="replace")
+    # Not by seeking: the one who prints may still be at it, and shares this file's position.
+    text = os.pread(printed.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode(errors="replace")
     lines = [line.rstrip()[:_LINE_CHARS] for line in text.splitlines()]
     return [line for line in lines if line][-TAIL_LINES:]
 

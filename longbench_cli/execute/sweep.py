@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from longbench_cli.execute.budget import Budget, whole_seconds
+from longbench_cli.execute.budget import Budget, sampling_seconds, whole_seconds
 from longbench_cli.execute.groups import Job, frames, groups
 from longbench_cli.execute.outcome import Outcome, Progress, Status
 from longbench_cli.execute.prune import Evidence
@@ -47,7 +47,8 @@ def timeout_of(settings: Settings, kind: Kind, predicted_seconds: float) -> floa
     """Seconds that a point may take in all: as asked for, or far more than it should need."""
     if settings.timeout is not None:
         return settings.timeout
-    return max(LEAST_TIMEOUT_S[kind], _SAMPLING_ALLOWED * settings.max_time + _ITERATIONS_ALLOWED * predicted_seconds)
+    sampling = sampling_seconds(settings, predicted_seconds)
+    return max(LEAST_TIMEOUT_S[kind], _SAMPLING_ALLOWED * sampling + _ITERATIONS_ALLOWED * predicted_seconds)
 
 
 def run_sweep(
@@ -125,9 +126,23 @@ class _Sweep:
             for job, reason in put_off:
                 self._conclude(job, Outcome("pruned", reason))
             if admitted:
-                for job in admitted:
-                    self._observer.started(job.point)
-                self._run_group(admitted, self._budget.left(), self._observer.progress, self._conclude)
+                self._run(admitted)
+
+    def _run(self, group: Sequence[Job]) -> None:
+        """Run a group. One that ran out of memory beside others may fit alone: only alone does it prove anything."""
+        again: list[Job] = []
+
+        def conclude(job: Job, outcome: Outcome) -> None:
+            if outcome.status == "oom" and len(group) > 1:
+                again.append(job)
+            else:
+                self._conclude(job, outcome)
+
+        for job in group:
+            self._observer.started(job.point)
+        self._run_group(group, self._budget.left(), self._observer.progress, conclude)
+        for job in again:
+            self._run([job])
 
     def _job(self, point: PlannedPoint, session: int, free: int | None) -> Job:
         timeout_s = timeout_of(self._settings, point.case.kind, self._evidence.seconds(point))

@@ -52,7 +52,7 @@ def take_turns(members: Sequence[Member], *, limit_s: float = math.inf, command:
             if worker.listen(end):
                 waiting.append((member, worker))
             else:
-                member.on_end(worker.end())
+                worker.end(member.on_end)
         while waiting:
             still = []
             for member, worker in waiting:
@@ -60,5 +60,5 @@ def take_turns(members: Sequence[Member], *, limit_s: float = math.inf, command:
                 if worker.listen(end):
                     still.append((member, worker))
                 else:
-                    member.on_end(worker.end())
+                    worker.end(member.on_end)
             waiting = still[::-1]

@@ -53,8 +53,8 @@ def judge(latency: Latency, telemetry: Telemetry | None, precision: float) -> Ve
 
 
 def percent(share: float) -> str:
-    """``0.0123`` as ``1.2%``."""
-    return f"{100 * share:.2g}%" if share < 1 else f"{100 * share:.0f}%"
+    """``0.0123`` as ``1.2%``, ``0.996`` as ``100%``."""
+    return f"{100 * share:.2g}%" if share < 0.995 else f"{100 * share:.0f}%"
 
 
 def too_wide(noise: float, precision: float) -> str:
@@ -121,4 +121,5 @@ def _noisy(latency: Latency, precision: float) -> Iterator[str]:
     modes = two_modes(latency.iterations_ns)
     if modes is not None and modes[1] - modes[0] > MODES_APART * precision * latency.median_ns:
         low, high, share = modes
-        yield f"two modes: {percent(share)} of the iterations take {percent(high / low - 1)} longer than the others"
+        longer = f"{percent(high / low - 1)} longer than the others" if low >= 1 else "longer than the clock can see"
+        yield f"two modes: {percent(share)} of the iterations take {longer}"

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-_CLEAR_REFS = Path("/proc/self/clear_refs")
-_STATUS = Path("/proc/self/status")
+PROC = Path("/proc")
 _RESET_PEAK = "5"
 _libc = ctypes.CDLL(None)
 
@@ -29,9 +28,9 @@ def peak_bytes(device: str, baseline_bytes: int | None, work: Callable[[], Any])
         torch.cuda.synchronize()
         peak: int | None = torch.cuda.max_memory_allocated()
     else:
-        resettable = _reset_resident_peak()
+        resettable = _told(reset_resident_peak) is not None
         work()
-        peak = _status_bytes("VmHWM") if resettable else None
+        peak = _told(resident_peak_bytes) if resettable else None
     return None if peak is None or baseline_bytes is None else max(0, peak - baseline_bytes)
 
 
@@ -52,23 +51,32 @@ def held_bytes(device: str) -> int | None:
         gc.collect()
         if hasattr(_libc, "malloc_trim"):  # glibc
             _libc.malloc_trim(0)
-    return torch.cuda.memory_allocated() if device == "cuda" else _status_bytes("VmRSS")
+    return torch.cuda.memory_allocated() if device == "cuda" else _told(_resident_bytes)
 
 
-def _reset_resident_peak() -> bool:
-    try:
-        _CLEAR_REFS.write_text(_RESET_PEAK)
-    except OSError:  # not Linux, or /proc is read-only
-        return False
-    return True
+def reset_resident_peak(proc: Path = PROC) -> int:
+    """Let the peak of this process's resident set begin anew. Raises OSError where the system has no such thing."""
+    return (proc / "self/clear_refs").write_text(_RESET_PEAK)
 
 
-def _status_bytes(field: str) -> int | None:
-    try:
-        lines = _STATUS.read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
+def resident_peak_bytes(proc: Path = PROC) -> int:
+    """Peak of this process's resident set since then. Raises OSError or ValueError where it is not told."""
+    return _status_bytes("VmHWM", proc)
+
+
+def _resident_bytes() -> int:
+    return _status_bytes("VmRSS", PROC)
+
+
+def _status_bytes(field: str, proc: Path) -> int:
+    for line in (proc / "self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
-    return None
+    raise ValueError(f"{proc}/self/status has no {field}")
+
+
+def _told(ask: Callable[[], int]) -> int | None:
+    try:
+        return ask()
+    except (OSError, ValueError):  # not Linux, or /proc is read-only
+        return None

@@ -56,9 +56,7 @@ def measure_point(case: Case, settings: Settings, report: Report, gate: Gate) ->
     subject.renew()
     gc.collect()
 
-    warm_up_ns = round(settings.max_time * WARM_UP_SHARE * 1e9)
-    if first_ns < warm_up_ns:  # else the calls so far have warmed whatever there is to warm
-        warm_up(Trial(timer.bind(subject.work(subject.draw()))), now_ns, warm_up_ns)
+    _prepare(subject, timer, first_ns, round(settings.max_time * WARM_UP_SHARE * 1e9))
     with Watch(case.device) as watch:
         taken = sample(
             _trials(subject, timer, gate, watch),
@@ -118,6 +116,17 @@ def as_measured(
         "cost": counted.model_dump(),
         "verdict": judge(taken.latency, telemetry, settings.precision).model_dump(),
     }
+
+
+def _prepare(subject: Subject[Any], timer: Timer, first_ns: int, limit_ns: int) -> None:
+    """Warm up, unless the first call was so long that it warmed all there is to warm; and let the timer settle."""
+    if first_ns >= limit_ns and timer.settled:
+        return
+    trial = Trial(timer.bind(subject.work(subject.draw())))
+    if first_ns < limit_ns:
+        warm_up(trial, now_ns, limit_ns)
+    while not timer.settled:
+        trial.run()
 
 
 def _trials(subject: Subject[Any], timer: Timer, gate: Gate, watch: Watch) -> Iterator[Trial]:

@@ -53,6 +53,8 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
     refuse_step(case)
     if settings.graphs == "on":
         raise Unsupported("a stream cannot be replayed as a CUDA graph: --graphs auto takes graphs where they can be")
+    if settings.cache == "cold":
+        raise Unsupported("a stream's caches are as its chunks leave them: leave --cache out for what is streamed")
     backend = pick_backend(case, settings)
     pattern: Any = implementation.pattern(case.shape, case.options)
     groups = _groups(case, settings, backend, implementation.load_stream())
@@ -106,6 +108,8 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
     )
     timing = Timing(cache="hot", graph=False, blocking_start=False, host_median_ns=None)
     measured = as_measured(case, settings, backend, "streamed", verified, taken, memory, watch, timing)
+    # A pass has no energy of its own: making its inputs and checking its results are mixed into it.
+    measured["telemetry"] |= {"joules_per_iteration": None, "joules_per_token": None}
     return measured | {"streaming": streaming.model_dump()}
 
 

@@ -36,7 +36,12 @@ def one_line(record: RecordedPoint, varied: Varied) -> str:
     name = label(record.case, varied)
     if isinstance(record, UnmeasuredPoint):
         return f"{name}: {record.status}: {record.reason}"
-    parts = [median, f"{tflops} TFLOP/s", f"peak {peak}" if peak else "", f"verified: {_verified(record)}"]
+    parts = [
+        median,
+        f"{tflops} TFLOP/s" if tflops else "",
+        f"peak {peak}" if peak else "",
+        f"verified: {_verified(record)}",
+    ]
     parts.append(verdict_words(record.verdict))
     return f"{name}: {', '.join(part for part in parts if part)}"
 

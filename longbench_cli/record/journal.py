@@ -1,4 +1,4 @@
-"""The run file while it is written: append-only, a line a point, on disk before the next point starts."""
+"""The run file while it is written: append-only, a line a point, on disk as soon as the point is over."""
 
 from __future__ import annotations
 

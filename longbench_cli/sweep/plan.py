@@ -55,7 +55,7 @@ class Plan:
 
     Attributes:
         sources: option name to where its value came from.
-        budget: seconds that a session of the sweep may take; None for as long as it takes.
+        budget: seconds that one invocation may take; None for as long as it takes.
     """
 
     points: tuple[PlannedPoint, ...]

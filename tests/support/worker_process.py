@@ -34,7 +34,6 @@ def work(
     request = {
         "case": BASE | change,
         "settings": {"max_time": 0.05, "min_iterations": 6, "threads": 1} | (settings or {}),
-        "details": {},
         "execution": execution,
     }
     reader, writer = os.pipe()

@@ -27,6 +27,10 @@ class CpuTimer:
 
         return iteration
 
+    @property
+    def settled(self) -> bool:
+        return True
+
     def timing(self) -> Timing:
         cache = "hot" if self._flush is None else "cold"
         return Timing(cache=cache, graph=False, blocking_start=False, host_median_ns=None)

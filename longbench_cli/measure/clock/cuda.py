@@ -17,6 +17,7 @@ from longbench_cli.measure.types import Timing
 from longbench_cli.sweep.settings import Graphs
 
 _TRIALS = 3
+_LONG_NS = 100_000_000  # no graph makes that shorter, and no more such iterations need be spent on finding out
 _MOSTLY = 0.9
 _MODES: dict[Graphs, Literal["undecided", "graph", "eager"]] = {"auto": "undecided", "on": "graph", "off": "eager"}
 
@@ -37,10 +38,10 @@ class CudaTimer:
     while the device spins, so that there are no launch gaps between the events.
 
     With ``graphs="on"`` a side stream becomes the current one at once, and each bind captures. With
-    ``"auto"`` the first three iterations are launched one by one and decide. If for graphs, the side stream
-    becomes current then, what is bound from then on is captured, and iterations of what was bound before
-    are no part of :meth:`timing`. After a capture that is refused there is no other: what follows runs on
-    the stream that was current when the timer was made.
+    ``"auto"`` the first three iterations (one, if it is long) are launched one by one and decide. If for
+    graphs, the side stream becomes current then, what is bound from then on is captured, and iterations of
+    what was bound before are no part of :meth:`timing`. After a capture that is refused there is no other:
+    what follows runs on the stream that was current when the timer was made.
     """
 
     def __init__(self, graphs: Graphs, flush: Flush | None, clock: Clock = now_ns) -> None:
@@ -67,6 +68,10 @@ class CudaTimer:
                 return lambda: self._count(self._once(replay))
         return lambda: self._launched(work)
 
+    @property
+    def settled(self) -> bool:
+        return self._mode != "undecided"
+
     def timing(self) -> Timing:
         in_time = sum(once.in_time for once in self._seen)
         return Timing(
@@ -82,7 +87,7 @@ class CudaTimer:
         if self._mode == "graph":  # decided since this work was bound
             return once.device_ns
         took = self._count(once)
-        if self._mode == "undecided" and len(self._seen) == _TRIALS:
+        if self._mode == "undecided" and (len(self._seen) == _TRIALS or took >= _LONG_NS):
             self._decide()
         return took
 

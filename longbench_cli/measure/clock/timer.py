@@ -32,6 +32,11 @@ class Timer(Protocol):
         """
         ...
 
+    @property
+    def settled(self) -> bool:
+        """Whether what is bound from now on is timed in one way; until then iterations are for finding it out."""
+        ...
+
     def timing(self) -> Timing:
         """How the iterations so far were timed."""
         ...

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from longbench_cli.measure.memory import reset_resident_peak, resident_peak_bytes
 from longbench_cli.measure.telemetry.answers import Answers
 from longbench_cli.measure.telemetry.counters import Counter
 from longbench_cli.measure.telemetry.rapl import Rapl
@@ -15,7 +16,6 @@ from longbench_cli.measure.telemetry.rapl import Rapl
 _ASKED_OF = 16
 """Frequencies are read of at most so many processors, evenly spread: some kernels interrupt each that is asked."""
 
-_RESET_PEAK = "5"
 _STEAL = 7
 _TIMES = 8  # user nice system idle iowait irq softirq steal; guest times are part of user's
 _BUSY = (0, 1, 2, 5, 6)
@@ -107,15 +107,8 @@ class CpuReader:
 
     def reset_peak(self) -> None:
         """Let the peak of the resident set begin anew."""
-        self._answers.ask("cpu.rss_peak_bytes", lambda: (self._proc / "self/clear_refs").write_text(_RESET_PEAK))
+        self._answers.ask("cpu.rss_peak_bytes", lambda: reset_resident_peak(self._proc))
 
     def rss_peak_bytes(self) -> int | None:
         """Peak of this process's resident set since :meth:`reset_peak`."""
-
-        def read() -> int:
-            for line in (self._proc / "self/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-            raise ValueError("/proc/self/status has no VmHWM")
-
-        return self._answers.ask("cpu.rss_peak_bytes", read)
+        return self._answers.ask("cpu.rss_peak_bytes", lambda: resident_peak_bytes(self._proc))

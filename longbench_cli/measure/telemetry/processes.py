@@ -64,20 +64,21 @@ def name_of(root: Path, pid: int) -> str | None:
 def is_fellow(root: Path, pid: int) -> bool:
     """Whether it is another worker of this process's own sweep: they take turns, so it waits while this works.
 
-    A worker is started by the sweep, or by its guard, which the sweep starts.
+    Each worker is started by a guard of its own, and that by the sweep.
     """
     try:
         worker = _WORKER in (root / "proc" / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return worker and not _starters(root, pid).isdisjoint(_starters(root, os.getpid()))
+    sweep = _starter_of_guard(root, os.getpid())
+    return worker and sweep is not None and _starter_of_guard(root, pid) == sweep
 
 
-def _starters(root: Path, pid: int) -> set[int]:
-    """Its parent and that one's parent, unless that is init."""
+def _starter_of_guard(root: Path, pid: int) -> int | None:
+    """Its parent's parent; None if one of them is gone, or that is init."""
     process = _read(root / "proc" / str(pid))
-    parent = _read(root / "proc" / str(process.parent)) if process is not None else None
-    return {one.parent for one in (process, parent) if one is not None and one.parent > 1}
+    guard = _read(root / "proc" / str(process.parent)) if process is not None else None
+    return guard.parent if guard is not None and guard.parent > 1 else None
 
 
 def busiest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import pytest
 from fake_sweep import GIB, Bench, a_point, took
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longbench_cli.execute.budget import whole_seconds
-from longbench_cli.execute.groups import MOST_LIVE
+from longbench_cli.execute.groups import MOST_LIVE, Job
 from longbench_cli.execute.outcome import Outcome, Status
 from longbench_cli.execute.sessions import count_due
+from longbench_cli.execute.sweep import run_sweep
+from longbench_cli.sweep.plan import Plan
 from longbench_cli.sweep.settings import Settings
 
 ROOMY = 64 * GIB
@@ -67,6 +70,27 @@ def test_a_streamed_point_runs_alone_and_a_pruned_one_does_not_run() -> None:
     bench.sweep(points, free=ROOMY)
     assert bench.groups == [[points[0].key, points[3].key], [streamed.key]]
     assert dict(bench.recorded)[slow.key].status == "pruned"
+
+
+def test_one_that_runs_out_of_memory_beside_others_is_run_again_alone_before_it_proves_anything() -> None:
+    small, other, large = a_point(64), a_point(64, "dilated"), a_point(128)
+    huge, beyond = a_point(256), a_point(512)
+    groups: list[list[str]] = []
+
+    def run_group(
+        jobs: Sequence[Job], _limit: float, _progress: object, on_end: Callable[[Job, Outcome], None]
+    ) -> None:
+        groups.append([job.point.key for job in jobs])
+        for job in jobs:
+            too_big = job.point is huge or (job.point is small and len(jobs) > 1)
+            on_end(job, Outcome("oom", "no room") if too_big else took(0.001))
+
+    bench = Bench()
+    plan = Plan((small, other, large, huge, beyond), Settings(), None, {})
+    run_sweep(plan, {}, run_group, bench.sink, bench, lambda _device: ROOMY)
+    assert groups == [[small.key, other.key], [small.key], [large.key], [huge.key]]
+    assert bench.sessions == [(point.key, 0) for point in (other, small, large, huge, beyond)]
+    assert bench.statuses() == ["ok", "ok", "ok", "oom", "pruned"]
 
 
 def test_sessions_are_spread_over_the_sweep() -> None:

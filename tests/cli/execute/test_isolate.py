@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import sys
@@ -182,6 +183,32 @@ def test_a_result_outlives_a_crash_at_exit() -> None:
 def test_a_result_outlives_a_hang_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolate, "EXIT_GRACE_S", 0.2)
     assert run("ok()\ntime.sleep(3600)").status == "ok"
+
+
+def test_a_result_is_told_while_its_worker_is_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may lose it by ending the sweep meanwhile."""
+    monkeypatch.setattr(isolate, "EXIT_GRACE_S", 0.2)
+    told: list[bool] = []
+    outcome = run_isolated(
+        {},
+        timeout_s=60,
+        on_progress=lambda _: None,
+        on_end=lambda known: told.append(not is_gone((known.result or {})["pid"])),
+        command=(sys.executable, "-c", SEND + "ok(pid=os.getpid())\ntime.sleep(3600)"),
+    )
+    assert told == [True]
+    assert outcome.result is not None
+    assert is_gone(outcome.result["pid"])
+
+
+def test_no_room_for_what_a_worker_prints_costs_the_point_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(isolate.tempfile, "TemporaryFile", full)
+    outcome = run("ok()")
+    assert outcome.status == "crashed"
+    assert outcome.reason == "the worker could not be started: [Errno 28] No space left on device"
 
 
 def test_a_long_result_arrives_whole() -> None:

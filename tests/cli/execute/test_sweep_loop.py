@@ -119,6 +119,7 @@ def test_the_watchdog_s_time_follows_the_prediction_unless_it_was_given() -> Non
     assert timeout_of(Settings(), "op", 0.001) == LEAST_TIMEOUT_S["op"]
     assert timeout_of(Settings(), "model", 0.001) == LEAST_TIMEOUT_S["model"] > LEAST_TIMEOUT_S["op"]
     assert timeout_of(Settings(), "op", 59.0) > 10 * 59.0 + 10.0
+    assert timeout_of(Settings(min_iterations=1000), "op", 0.5) > 2 * 1000 * 0.5  # which max_time does not cut short
     slow = Bench()
     first, larger = a_point(64), a_point(128)
     slow.answers = {first.key: took(10.0)}

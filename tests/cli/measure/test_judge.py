@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longbench_cli.measure.judge import LEAST_PROCESSOR_NS, OTHERS_SHARE, SEVERITY, STEAL_SHARE, THROTTLED_SHARE, judge
+from longbench_cli.measure.judge import (
+    LEAST_PROCESSOR_NS,
+    OTHERS_SHARE,
+    SEVERITY,
+    STEAL_SHARE,
+    THROTTLED_SHARE,
+    judge,
+    percent,
+)
 from longbench_cli.measure.sampling import summarise
 from longbench_cli.measure.time_shape import trend, two_modes
 from longbench_cli.measure.types import CpuTelemetry, GpuTelemetry, Latency, OtherProcess, Telemetry
@@ -86,6 +94,20 @@ def test_two_modes_are_told_even_where_the_interval_is_narrow() -> None:
     assert "two modes" in reason
     assert "25% longer" in reason
     assert judge(latency_of(times), None, 0.2).kind == "trusted"  # no further apart than what was asked for
+
+
+def test_modes_of_which_a_coarse_clock_does_not_see_one_are_told() -> None:
+    verdict = judge(latency_of([0, 1000] * 15), None, 0.01)
+    assert verdict.kind == "noisy"
+    assert "two modes: 50% of the iterations take longer than the clock can see" in verdict.reasons
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0123, "1.2%"), (0.3, "30%"), (0.994, "99%"), (0.995, "100%"), (0.9999, "100%"), (1.0, "100%"), (2.5, "250%")],
+)
+def test_a_share_is_a_plain_percentage(share: float, words: str) -> None:
+    assert percent(share) == words
 
 
 def test_limiting_clock_events_are_throttled_and_name_reason_and_share() -> None:

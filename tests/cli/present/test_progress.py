@@ -74,6 +74,13 @@ def test_plain_lines_carry_number_time_rate_memory_and_verdict() -> None:
         assert word in lines[1]
 
 
+def test_a_clock_too_coarse_for_a_rate_leaves_it_out() -> None:
+    console, point = screen(terminal=False), measured(8192)
+    unseen = point.latency.model_copy(update={"median_ns": 0.0})
+    PlainDisplay(console, total=1, done=0).finished(point.model_copy(update={"latency": unseen}))
+    assert "TFLOP/s" not in text_of(console)
+
+
 def test_a_long_sweep_shows_its_last_rows_and_fits_the_screen() -> None:
     console = screen(height=20)
     display = LiveDisplay(console, total=100, done=0)

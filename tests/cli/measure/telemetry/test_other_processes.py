@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from fake_machine import write_process
 
 from longbench_cli.measure.telemetry.processes import busiest, is_fellow, name_of, snapshot
@@ -47,15 +46,14 @@ def test_who_rests_or_runs_elsewhere_is_not_named(tmp_path: Path) -> None:
     assert [process.name for process in busiest(before, snapshot(tmp_path), 10.0, [4, 5], tmp_path)] == ["here"]
 
 
-@pytest.mark.parametrize("guarded", [False, True])
-def test_a_worker_of_the_same_sweep_waits_for_its_turn_and_is_no_other(tmp_path: Path, guarded: bool) -> None:
-    """Started by the sweep (500) or by a guard of its own; a worker of another sweep (600) is an other."""
+def test_a_worker_of_the_same_sweep_waits_for_its_turn_and_is_no_other(tmp_path: Path) -> None:
+    """Each started by a guard of its own, of sweep 500; a worker of another sweep (600) is an other."""
     sweeps = {40: 500, 41: 600, os.getpid(): 500}
     for pid, sweep in sweeps.items():
         guard = pid + 1_000_000
         write_process(tmp_path, sweep, "longbench", parent=400 + sweep)
         write_process(tmp_path, guard, "guard", parent=sweep)
-        write_process(tmp_path, pid, "python", parent=guard if guarded else sweep, command=WORKER)
+        write_process(tmp_path, pid, "python", parent=guard, command=WORKER)
     write_process(tmp_path, 42, "child", parent=500, command=("make",))
     assert {pid: is_fellow(tmp_path, pid) for pid in (40, 41, 42)} == {40: True, 41: False, 42: False}
 
