@@ -220,8 +220,8 @@ Cache = Annotated[
     _measure(
         "--cache",
         metavar="cold|hot",
-        help="cold: overwrite the last-level cache before each iteration; hot: do not (default: cold on a GPU, hot "
-        "on a CPU).",
+        help="cold: overwrite the last-level cache before each iteration; hot: do not; what is streamed "
+        "is always hot (default: cold on a GPU, hot on a CPU).",
     ),
 ]
 Graphs = Annotated[

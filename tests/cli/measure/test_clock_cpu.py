@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from attention_impls.api import Unsupported
 from longbench_cli.measure import clock
 from longbench_cli.measure.clock import CpuTimer, flush, timer_for
 from longbench_cli.measure.clock.caches import FALLBACK_BYTES, last_level_bytes
+from longbench_cli.measure.point import _prepare
 from longbench_cli.sweep.settings import Settings
 
 KIB, MIB = 2**10, 2**20
@@ -168,3 +170,28 @@ def test_a_point_on_a_cpu_that_must_be_a_graph_is_unsupported() -> None:
         "unsupported",
         "--graphs on: only CUDA has graphs; leave it out on a CPU",
     )
+
+
+@pytest.mark.parametrize("first_ns", [0, 10**12])
+def test_iterations_run_unrecorded_until_the_timer_has_settled(first_ns: int) -> None:
+    """Also where the first call was so long that there is nothing to warm up."""
+
+    class Undecided(CpuTimer):
+        ran = 0
+
+        @property
+        def settled(self) -> bool:
+            return self.ran >= 3
+
+        def bind(self, work: Any) -> Any:
+            def once() -> int:
+                self.ran += 1
+                return 1
+
+            return once
+
+    timer = Undecided()
+    subject: Any = SimpleNamespace(draw=lambda: None, work=lambda _drawn: None)
+    _prepare(subject, timer, first_ns, 1000)
+    assert timer.settled
+    assert first_ns == 0 or timer.ran == 3

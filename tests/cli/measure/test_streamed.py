@@ -11,6 +11,7 @@ import pytest
 import torch
 from worker_process import work
 
+from attention_impls.api import Unsupported
 from attention_impls.dilated.pattern import DilatedPattern
 from attention_impls.dilated.schedule import Schedule
 from attention_impls.dilated.streaming import DilatedStream
@@ -214,3 +215,9 @@ def test_generation_and_checking_are_not_counted_as_attention() -> None:
     assert (times.forward, times.backward) == (0, 0)
     assert times.generation >= 12 * 1000
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("asked", [{"cache": "cold"}, {"graphs": "on"}])
+def test_what_a_stream_cannot_do_is_refused_and_not_ignored(asked: dict[str, Any]) -> None:
+    with pytest.raises(Unsupported, match="stream"):
+        measure_streamed_point(case(seq_len=300, **{"pass": "fwd"}), Settings(**asked), lambda *_: None)

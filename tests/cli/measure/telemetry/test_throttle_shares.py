@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from longbench_cli.measure.telemetry import LIMITING
 from longbench_cli.measure.telemetry.looks import Look
-from longbench_cli.measure.telemetry.throttle import shares
+from longbench_cli.measure.telemetry.throttle import LIMITING, shares
 from longbench_cli.nvml import CLOCK_REASONS
 
 HEAT, CAP = frozenset({"hw_thermal_slowdown"}), frozenset({"sw_power_cap"})
