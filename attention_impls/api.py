@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from attention_impls.distributed.sharding import Spans
+from attention_impls.distributed.traffic import Traffic
 from attention_impls.pattern import Cost, FullPattern, Pattern
 from attention_impls.shape import AttentionShape
 from attention_impls.streams import Stream
@@ -39,6 +41,11 @@ def _no_details(_shape: AttentionShape, _options: Options) -> dict[str, Any]:
 def none_idle(_options: Options) -> frozenset[str]:
     """The ``idle`` of an implementation whose options always count."""
     return frozenset()
+
+
+def never_refused(_shape: AttentionShape, _options: Options, _chunk: int, _rows: int) -> str | None:
+    """The ``refuse_stream`` of an implementation that streams whatever it is given, or nothing."""
+    return None
 
 
 def _full(shape: AttentionShape, _options: Options) -> Pattern:
@@ -90,6 +97,31 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Parallel:
+    """How the ranks of a ``world_size`` share one sequence. Everything but ``load`` is arithmetic, without torch.
+
+    Attributes:
+        algorithms: names, the default first; more than one where the option ``parallel`` chooses.
+        refuse: why a shape with its world size cannot be shared with such options; None if it can.
+        spans: the tokens of a rank.
+        traffic: what every rank exchanges in one iteration of a pass ("fwd", "bwd" or "fwd+bwd"), a rank each,
+            given bytes an element.
+        pairs: (batch, head, query, key) pairs that every rank computes in a forward, a rank each.
+        load: imports and returns ``f(q, k, v, *, comm, shape, backend, causal, return_lse=False, **options)``, on
+            this rank's tensors (batch, its tokens, heads, head_dim) and a
+            :class:`~attention_impls.distributed.comm.Communicator`; ``shape`` is that of the whole sequence. The
+            result is this rank's output, differentiable; every rank calls it, and its backward.
+    """
+
+    algorithms: tuple[str, ...]
+    refuse: Callable[[AttentionShape, Options], str | None]
+    spans: Callable[[AttentionShape, Options, int], Spans]
+    traffic: Callable[[AttentionShape, Options, str, int], tuple[Traffic, ...]]
+    pairs: Callable[[AttentionShape, Options], tuple[int, ...]]
+    load: Callable[[], Callable[..., Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Implementation:
     """One attention, or model, that can be planned, verified and timed.
 
@@ -107,6 +139,11 @@ class Implementation:
         load_stream: imports and returns ``f(shape, options, device, dtype, backend, chunk, rows)``, which
             makes a :class:`~attention_impls.streams.Stream` of chunks of at most ``chunk`` tokens that
             keeps at most ``rows`` rows of what spans chunks; None if it cannot be streamed.
+        refuse_stream: why a shape and options cannot be streamed in chunks of at most so many tokens that keep at
+            most so many rows of what spans chunks; None if they can. Arithmetic, without torch.
+        parallel: how ranks share its sequence; None if that is not defined for it. The ranks of a model share
+            the batch instead.
+        not_parallel: why there is no ``parallel``.
         model: None for an attention; with it neither ``load`` nor ``pattern`` is looked at.
     """
 
@@ -119,6 +156,9 @@ class Implementation:
     idle: Callable[[Options], frozenset[str]] = none_idle
     takes_backend: bool = False
     load_stream: Callable[[], Callable[..., Stream]] | None = None
+    refuse_stream: Callable[[AttentionShape, Options, int, int], str | None] = never_refused
+    parallel: Parallel | None = None
+    not_parallel: str = "it says nothing of how ranks share a sequence (attention_impls.api.Parallel)"
     model: Model | None = None
 
     @property

@@ -7,7 +7,8 @@ the mixing weights included. So q, k, v, out and lse are all that is saved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,16 +23,20 @@ from attention_impls.merging.merge import add_piece, merge_piece, place_lse, pla
 from attention_impls.merging.pieces import Gatherer, Piece, gather_lse
 
 
-def _pieces(x: Tensor, schedule: Schedule, offsets: str) -> Iterator[tuple[Piece, bool]]:
+def _pieces(x: Tensor, schedule: Schedule, offsets: str, spans: Sequence[range] | None) -> Iterator[tuple[Piece, bool]]:
     """Pieces as they are launched, and whether each is the first that its rows are in.
 
-    Undilated branches come first: they hold every row, so the first of them needs nothing to mix with.
+    Undilated branches come first: the first of them, if it holds every row, needs nothing to mix with.
     """
     _, seq, heads, _ = x.shape
     copied, rows = pieces.copies_rows(x), pieces.rows_at_once(x)
-    for number, (w, r) in enumerate(sorted(schedule.branches, key=lambda branch: branch[1])):
-        fresh = number == 0 and r == 1
-        for piece in branch_pieces(seq, w, r, heads, offsets):
+    spanned = zip(schedule.branches, spans or [range(seq)] * len(schedule.branches), strict=True)
+    for number, ((w, r), span) in enumerate(sorted(spanned, key=lambda one: one[0][1])):
+        if not span:
+            continue
+        fresh = number == 0 and r == 1 and len(span) == seq
+        for one in branch_pieces(len(span), w, r, heads, offsets):
+            piece = replace(one, start=one.start + span.start) if span.start else one
             if copied:
                 yield from ((part, fresh) for part in piece.slices(rows))
             elif fresh:
@@ -42,14 +47,25 @@ def _pieces(x: Tensor, schedule: Schedule, offsets: str) -> Iterator[tuple[Piece
 
 
 def dilated_forward(
-    q: Tensor, k: Tensor, v: Tensor, schedule: Schedule, offsets: str, causal: bool, scale: float, backend: Backend
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    schedule: Schedule,
+    offsets: str,
+    causal: bool,
+    scale: float,
+    backend: Backend,
+    spans: Sequence[range] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """out (batch, seq, heads, d) and lse (batch, heads, seq) of the mixed branches."""
+    """out (batch, seq, heads, d) and lse (batch, heads, seq) of the mixed branches.
+
+    Where ``spans`` are given, each branch's segments begin at the start of its span, and end with it.
+    """
     batch, seq, heads, _ = q.shape
     out: Tensor | None = None
     lse = _empty_lse(q, batch, heads, seq)
     gather = Gatherer()
-    for piece, fresh in _pieces(q, schedule, offsets):
+    for piece, fresh in _pieces(q, schedule, offsets, spans):
         piece_q, piece_k, piece_v = (gather.tokens(name, x, piece) for name, x in (("q", q), ("k", k), ("v", v)))
         piece_out, piece_lse = backend.forward(piece_q, piece_k, piece_v, causal, scale)
         out = _begin(out, q, piece_out, piece, fresh=fresh)
@@ -91,15 +107,21 @@ def dilated_backward(
     causal: bool,
     scale: float,
     backend: Backend,
+    spans: Sequence[range] | None = None,
+    dq: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dq, dk and dv, given the merged out and lse; those of branches beyond ``schedule`` may be in them."""
-    grads: list[Tensor | None] = [None, None, None]
+    """dq, dk and dv, given the merged out and lse; those of branches beyond ``schedule`` may be in them.
+
+    ``spans`` as in the forward; a ``dq`` that is given is added to.
+    """
+    grads: list[Tensor | None] = [dq, None, None]
+    begun = [grad is not None for grad in grads]
     gather = Gatherer()
-    for piece, fresh in _pieces(q, schedule, offsets):
+    for piece, fresh in _pieces(q, schedule, offsets, spans):
         parts = _attend_backward(grad_out, q, k, v, out, lse, piece, gather, mixing_gradient, causal, scale, backend)
         for i, (part, like) in enumerate(zip(parts, (q, k, v), strict=True)):
             whole = grads[i] = _begin(grads[i], like, part, piece, fresh=fresh)
-            if fresh:
+            if fresh and not begun[i]:
                 place_piece(whole, piece, part)
             else:
                 add_piece(whole, piece, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -25,12 +26,12 @@ def branch_pieces(seq_len: int, segment: int, dilation: int, heads: int, offsets
             if members:
                 by_members.setdefault(members, []).append((head, offset))
         pieces += [
-            Piece(start, count, length, dilation, members, _runs(phases)) for members, phases in by_members.items()
+            Piece(start, count, length, dilation, members, head_runs(phases)) for members, phases in by_members.items()
         ]
     return tuple(pieces)
 
 
-def _runs(phases: list[tuple[int, int]]) -> tuple[HeadRun, ...]:
+def head_runs(phases: Sequence[tuple[int, int]]) -> tuple[HeadRun, ...]:
     """Cut (head, offset) pairs wherever a head is left out or the offset's step changes."""
     cuts, step = [0], None
     for i, ((head, offset), (next_head, next_offset)) in enumerate(pairwise(phases), start=1):

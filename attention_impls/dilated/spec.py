@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from attention_impls.api import Implementation, Options, Unsupported
+from attention_impls.api import Implementation, Options, Parallel, Unsupported
 from attention_impls.dilated.pattern import OFFSETS, DilatedPattern
 from attention_impls.dilated.schedule import Schedule, named_schedule
+from attention_impls.dilated.stream_plan import plan_stream, too_many_rows
+from attention_impls.distributed.dilated_cost import dilated_pairs, dilated_traffic
+from attention_impls.distributed.sharding import Spans, contiguous, too_short
+from attention_impls.distributed.traffic import Traffic
 from attention_impls.pattern import Pattern
 from attention_impls.shape import AttentionShape
 from attention_impls.streams import Stream
@@ -71,6 +75,15 @@ def _load() -> Callable[..., Any]:
     return run
 
 
+_STREAMED_MIXING = "streamed execution has the exact mixing gradient only"
+
+
+def _refuse_stream(shape: AttentionShape, options: Options, chunk: int, rows: int) -> str | None:
+    if _choice(options, "mixing_gradient", MIXING_GRADIENTS) != "exact":
+        return _STREAMED_MIXING
+    return too_many_rows(plan_stream(schedule_of(shape, options), shape.seq_len, chunk), shape, rows)
+
+
 def _load_stream() -> Callable[..., Stream]:
     from attention_impls.dilated.streaming import DilatedStream
     from attention_impls.kernels.registry import get_backend
@@ -79,7 +92,7 @@ def _load_stream() -> Callable[..., Stream]:
         shape: AttentionShape, options: Options, device: str, dtype: torch.dtype, backend: str, chunk: int, rows: int
     ) -> Stream:
         if _choice(options, "mixing_gradient", MIXING_GRADIENTS) != "exact":
-            raise Unsupported("streamed execution has the exact mixing gradient only")
+            raise Unsupported(_STREAMED_MIXING)
         return DilatedStream(
             shape,
             schedule_of(shape, options),
@@ -90,6 +103,55 @@ def _load_stream() -> Callable[..., Stream]:
         )
 
     return stream
+
+
+def _refuse(shape: AttentionShape, _options: Options) -> str | None:
+    return too_short(shape, shape.world_size)
+
+
+def _spans(shape: AttentionShape, _options: Options, rank: int) -> Spans:
+    return contiguous(shape, rank)
+
+
+def _traffic(shape: AttentionShape, options: Options, pass_: str, element_bytes: int) -> tuple[Traffic, ...]:
+    offsets = _choice(options, "offsets", OFFSETS)
+    return dilated_traffic(shape, schedule_of(shape, options), offsets, pass_, element_bytes)
+
+
+def _pairs(shape: AttentionShape, options: Options) -> tuple[int, ...]:
+    return dilated_pairs(shape, schedule_of(shape, options), _choice(options, "offsets", OFFSETS))
+
+
+def _load_parallel() -> Callable[..., Any]:
+    from attention_impls.distributed.dilated import dilated_parallel
+
+    def run(
+        q: Any,
+        k: Any,
+        v: Any,
+        *,
+        comm: Any,
+        shape: AttentionShape,
+        backend: str | None,
+        causal: bool,
+        return_lse: bool = False,
+        **options: Any,
+    ) -> Any:
+        return dilated_parallel(
+            q,
+            k,
+            v,
+            comm=comm,
+            shape=shape,
+            schedule=schedule_of(shape, options),
+            causal=causal,
+            offsets=_choice(options, "offsets", OFFSETS),
+            mixing_gradient=_choice(options, "mixing_gradient", MIXING_GRADIENTS),
+            backend=backend,
+            return_lse=return_lse,
+        )
+
+    return run
 
 
 DILATED = Implementation(
@@ -107,4 +169,13 @@ DILATED = Implementation(
     },
     takes_backend=True,
     load_stream=_load_stream,
+    refuse_stream=_refuse_stream,
+    parallel=Parallel(
+        algorithms=("gather",),
+        refuse=_refuse,
+        spans=_spans,
+        traffic=_traffic,
+        pairs=_pairs,
+        load=_load_parallel,
+    ),
 )

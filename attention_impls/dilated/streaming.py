@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import lcm
 
 import torch
 from torch import Tensor
@@ -22,43 +21,14 @@ from torch import Tensor
 from attention_impls.api import Unsupported
 from attention_impls.dilated.autograd import dilated_backward, dilated_forward
 from attention_impls.dilated.branches import branch_pieces
-from attention_impls.dilated.schedule import Branch, Schedule
+from attention_impls.dilated.schedule import Schedule
+from attention_impls.dilated.stream_plan import plan_stream, too_many_rows
 from attention_impls.kernels.base import Backend
 from attention_impls.kernels.heads import repeat_kv, sum_groups
 from attention_impls.merging.merge import mix_rows
 from attention_impls.merging.pieces import Piece
 from attention_impls.shape import AttentionShape
 from attention_impls.streams import ChunkSource, Collected, Event, Gradients, Outputs, SpanningGradients
-
-
-@dataclass(frozen=True, slots=True)
-class StreamPlan:
-    """How a sequence is streamed: ``chunk`` tokens at a time, and which branches fit in a chunk."""
-
-    chunk: int
-    local: Schedule
-    spanning: Schedule
-
-    def kept_rows(self, shape: AttentionShape) -> int:
-        """Rows (of head_dim features) that the spanning branches keep of each of q, k, v and out."""
-        per_head = sum(-(-shape.seq_len // r) for _, r in self.spanning.branches)
-        return shape.batch * shape.heads * per_head
-
-
-def plan_stream(schedule: Schedule, seq_len: int, chunk_limit: int) -> StreamPlan:
-    """Choose the longest chunk of at most ``chunk_limit`` tokens that cuts no segment of its local branches."""
-    unit = 1
-    local: list[Branch] = []
-    spanning: list[Branch] = []
-    for w, r in sorted(schedule.branches):
-        whole = lcm(unit, min(w, seq_len))
-        if whole <= chunk_limit:
-            unit = whole
-            local.append((w, r))
-        else:
-            spanning.append((w, r))
-    chunk = min(chunk_limit // unit * unit, -(-seq_len // unit) * unit)
-    return StreamPlan(chunk, Schedule(tuple(local)), Schedule(tuple(spanning)))
 
 
 @dataclass(slots=True)
@@ -121,13 +91,9 @@ class DilatedStream:
         self._offsets = offsets
         self._backend = backend
         self._scale = shape.head_dim**-0.5
-        kept = self.plan.kept_rows(shape)
-        if kept > row_limit:
-            widest = min(self.plan.spanning.branches, key=lambda branch: branch[1])
-            raise Unsupported(
-                f"streaming in chunks of {self.plan.chunk} tokens keeps {kept} rows of branches that span chunks, "
-                f"more than {row_limit}: raise the dilation rate of w={widest[0]} r={widest[1]}, or free memory"
-            )
+        refused = too_many_rows(self.plan, shape, row_limit)
+        if refused:
+            raise Unsupported(refused)
 
     @property
     def chunks(self) -> list[tuple[int, int]]:

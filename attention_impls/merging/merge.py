@@ -60,7 +60,7 @@ def merge_piece(out: Tensor, lse: Tensor, piece: Piece, piece_out: Tensor, piece
     """:func:`mix_rows` of a piece's result into ``out`` (batch, seq, heads, d) and ``lse`` (batch, heads, seq).
 
     ``piece_out`` is (batch * segments, members, piece heads, d) and ``piece_lse`` (batch * segments, piece
-    heads, members), of any strides.
+    heads, members), of any strides. ``out`` may be of a wider type than ``piece_out``.
     """
     if kernels := fused_kernels(out.device):
         kernels.merge_piece(out, lse, piece, piece_out, piece_lse)
@@ -72,7 +72,7 @@ def merge_piece(out: Tensor, lse: Tensor, piece: Piece, piece_out: Tensor, piece
         merged = torch.logaddexp(rows_lse, new_lse)
         weight = torch.exp(new_lse - merged).to(out.dtype).unsqueeze(-1)
         for head in range(run.count):
-            rows[..., head, :].lerp_(new_out[..., head, :], weight[:, :, head])
+            rows[..., head, :].lerp_(new_out[..., head, :].to(out.dtype), weight[:, :, head])
         rows_lse.copy_(merged)
 
 

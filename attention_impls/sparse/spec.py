@@ -20,6 +20,11 @@ from attention_impls.sparse.pattern import (
 
 DEFAULT_WINDOW = 256
 
+NOT_PARALLEL = (
+    "sequence parallelism is not defined for it here, only for dilated and vanilla; "
+    "the ranks of a transformer with this attention share its batch"
+)
+
 
 def _dilated_pairs(shape: AttentionShape) -> int:
     return DILATED.pattern(shape, DILATED.defaults).pairs()
@@ -81,6 +86,7 @@ SLIDING_WINDOW = Implementation(
     details=_window_details,
     defaults={"window": DEFAULT_WINDOW},
     takes_backend=True,
+    not_parallel=NOT_PARALLEL,
 )
 
 SPARSE = Implementation(
@@ -92,4 +98,5 @@ SPARSE = Implementation(
     defaults={"pattern": "strided", "stride": None, "columns": None, "match_flops": None},
     idle=idle_options,
     takes_backend=True,
+    not_parallel=NOT_PARALLEL,
 )

@@ -7,14 +7,11 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import psutil
-import torch
-
 from attention_impls.api import Unsupported, get_implementation
 from attention_impls.streams import Stream
 from longbench_cli.measure.clock import now_ns
 from longbench_cli.measure.inputs import DTYPES, InputSource
-from longbench_cli.measure.memory import held_bytes, peak_bytes, reserved_peak_bytes
+from longbench_cli.measure.memory import free_bytes, held_bytes, peak_bytes, reserved_peak_bytes
 from longbench_cli.measure.passes import refuse_step
 from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.point import Report, as_incorrect, as_measured
@@ -25,17 +22,7 @@ from longbench_cli.measure.telemetry.watch import Watch
 from longbench_cli.measure.types import Memory, Streaming, Timing
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
-
-CHUNK_SHARE = 16
-"""A chunk's tensors take one part in this many of the free memory."""
-
-KEPT_SHARE = 8
-"""The rows that span chunks take at most one part in this many."""
-
-_TENSORS = {"fwd": 8, "bwd": 16, "fwd+bwd": 16}
-"""Tensors like q alive at once in a chunk: inputs, results, a dilated branch's copies of them."""
-
-_KEPT_TENSORS = 6
+from longbench_cli.sweep.streaming import stream_limits
 
 
 def measure_streamed_point(case: Case, settings: Settings, report: Report) -> dict[str, Any]:
@@ -107,7 +94,8 @@ def measure_streamed_point(case: Case, settings: Settings, report: Report) -> di
         recompute_ns=first.recomputed(case.pass_),
     )
     timing = Timing(cache="hot", graph=False, blocking_start=False, host_median_ns=None)
-    measured = as_measured(case, settings, backend, "streamed", verified, taken, memory, watch, timing)
+    telemetry = watch.telemetry(taken.windows, case.batch * case.seq_len)
+    measured = as_measured(case, settings, backend, "streamed", verified, taken, memory, telemetry, timing)
     # A pass has no energy of its own: making its inputs and checking its results are mixed into it.
     measured["telemetry"] |= {"joules_per_iteration": None, "joules_per_token": None}
     return measured | {"streaming": streaming.model_dump()}
@@ -122,12 +110,10 @@ def _groups(case: Case, settings: Settings, backend: str, make: Callable[..., St
 
     Where it does not take one whole, one at a time is streamed in chunks.
     """
-    free = torch.cuda.mem_get_info()[0] if case.device == "cuda" else psutil.virtual_memory().available
-    row_bytes = case.head_dim * case.element_bytes
-    tokens = max(1, free // CHUNK_SHARE // (case.heads * row_bytes * _TENSORS[case.pass_]))
+    free = free_bytes(case.device)
+    tokens, rows = stream_limits(case, free)
     chunk = settings.chunk or tokens
     count = min(case.batch, max(1, tokens // case.seq_len)) if chunk >= case.seq_len else 1
-    rows = free // KEPT_SHARE // (row_bytes * _KEPT_TENSORS)
 
     @cache
     def stream(sequences: int) -> Stream:

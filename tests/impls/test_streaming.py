@@ -14,7 +14,8 @@ from attention_impls import dilated_attention
 from attention_impls.api import Unsupported
 from attention_impls.dilated.pattern import DilatedPattern
 from attention_impls.dilated.schedule import Schedule
-from attention_impls.dilated.streaming import DilatedStream, plan_stream
+from attention_impls.dilated.stream_plan import plan_stream
+from attention_impls.dilated.streaming import DilatedStream
 from attention_impls.kernels.math import MATH
 from attention_impls.oracle import Problem, TensorRows
 from attention_impls.oracle_keys import CachedRows, Key, oracle_key_gradient

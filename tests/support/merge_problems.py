@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -64,6 +64,9 @@ def merge_problems(count: int, device: str = "cpu", longest: int = 40) -> list[M
         w, r, offsets = rng.randint(1, longest), rng.randint(1, 8), rng.choice(["paper", "grouped"])
         head_dim, dtype = rng.choice([1, 3, 16, 64, 80]), DTYPES[seed % len(DTYPES)]
         for piece in branch_pieces(n, w, r, heads, offsets):
+            if rng.random() < 0.3:  # one whose segments begin before the tensor does
+                first = min(run.offset for run in piece.runs)
+                piece = replace(piece, start=piece.start - first)  # noqa: PLW2901
             name = f"seed {seed}: {batch=} {n=} {heads=} {w=} {r=} {offsets} {head_dim=} {dtype}"
             found.append(_problem(name, piece, (batch, n, heads, head_dim), dtype, rng, device))
     return found
@@ -85,7 +88,10 @@ def _problem(
     unreached = torch.rand(lse.shape, generator=generator) < 0.3
     lse[unreached] = float("-inf")
     out.transpose(1, 2)[unreached] = 0
-    out, new_out = (LAYOUTS[rng.choice(list(LAYOUTS))](x.to(device, dtype)) for x in (out, new_out))
+    sum_dtype = wide if rng.random() < 0.3 else dtype  # what is merged over many steps is kept wide
+    out, new_out = (
+        LAYOUTS[rng.choice(list(LAYOUTS))](x.to(device, kind)) for x, kind in ((out, sum_dtype), (new_out, dtype))
+    )
     lse, new_lse = (x.to(device, wide) for x in (lse, new_lse))
     if rng.random() < 0.5:
         lse, new_lse = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (lse, new_lse))

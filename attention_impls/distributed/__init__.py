@@ -1,0 +1,1 @@
+"""Attention whose sequence is shared by several ranks; every byte between them is counted."""
