@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from longbench_cli.present.series import Varied, format_options, format_varied, varied_options
 from longbench_cli.sweep.axes import format_length
 from longbench_cli.sweep.case import Case, Device
 from longbench_cli.sweep.hardware import free_bytes, gpu_name, hardware_of
@@ -57,7 +58,9 @@ def print_plan(
     console = console or _console()
     known_free = cache(free)  # asked once a device, so that every point is judged by the same number
     fates = [
-        prune_reason(point, plan.settings, known_free(point.case.device), point.predicted_seconds)
+        None
+        if point.refused
+        else prune_reason(point, plan.settings, known_free(point.case.device), point.predicted_seconds)
         for point in plan.points
     ]
     executions = {p.key: execution_of(p, plan.settings, known_free(p.case.device)) for p in plan.points}
@@ -67,11 +70,11 @@ def print_plan(
             console.file.write(json.dumps(values) + "\n")
         return
     columns = {name: show for name, show in _WHERE_THEY_DIFFER.items() if len(_values(plan, show)) > 1}
-    options = _options_of_impls(plan)
-    if any(len(lines) > 1 for lines in options.values()):
-        columns["options"] = _options
+    varied = varied_options(point.case for point in plan.points)
+    if any(varied.values()):
+        columns["options"] = partial(format_varied, varied=varied)
     console.print(_table(plan, fates, executions, {**_ALWAYS, **columns}))
-    for line in _footer(plan, fates, columns, options):
+    for line in _footer(plan, fates, columns, varied):
         console.print(Text(line))
 
 
@@ -97,7 +100,10 @@ def _table(
         table.add_column(name, justify="right", no_wrap=True)
     if streamed:
         table.add_column("execution", no_wrap=True)
-    table.add_column("pruned", overflow="fold")
+    exchanged = any(point.cost.comm_bytes for point in plan.points)
+    if exchanged:
+        table.add_column("exchanged", justify="right", no_wrap=True)
+    table.add_column("not measured", overflow="fold")
     for point, reason in zip(plan.points, fates, strict=True):
         cells = [
             *(show(point.case) for show in columns.values()),
@@ -106,47 +112,34 @@ def _table(
             format_seconds(point.predicted_seconds),
             format_bytes(point.predicted_bytes),
             *([executions[point.key]] if streamed else []),
-            reason or "",
+            *([format_bytes(point.cost.comm_bytes)] if exchanged else []),
+            f"unsupported: {point.refused}" if point.refused else reason or "",
         ]
-        table.add_row(*map(Text, cells), style="dim" if reason else None)
+        table.add_row(*map(Text, cells), style="dim" if point.refused or reason else None)
     return table
 
 
 def _footer(
-    plan: Plan, fates: list[str | None], columns: dict[str, Callable[[Case], str]], options: dict[str, set[str]]
+    plan: Plan, fates: list[str | None], columns: dict[str, Callable[[Case], str]], varied: Varied
 ) -> Iterator[str]:
     """What all points share, the totals, what the predictions assume, and where the settings came from."""
     common = [f"{name} {_values(plan, show).pop()}" for name, show in _WHERE_THEY_DIFFER.items() if name not in columns]
     yield f"all points: {', '.join(common)}"
-    if "options" not in columns:
-        yield from (f"{impl}: {line}" for impl, lines in options.items() for line in lines if line)
+    for impl, case in {point.case.impl: point.case for point in plan.points}.items():
+        if same := format_options({name: value for name, value in case.options.items() if name not in varied[impl]}):
+            yield f"{impl}: {same}"
+    unsupported = sum(point.refused is not None for point in plan.points)
     pruned = sum(reason is not None for reason in fates)
-    yield f"{len(fates)} points: {len(fates) - pruned} to measure, {pruned} pruned"
+    left = f", {unsupported} unsupported" if unsupported else ""
+    yield f"{len(fates)} points: {len(fates) - pruned - unsupported} to measure, {pruned} pruned{left}"
     for device in sorted({point.case.device for point in plan.points}):
         absent = device == "cuda" and gpu_name() is None
         yield f"predicted for: {hardware_of(device).name}{', though no GPU is present' if absent else ''}"
     yield f"settings: {_sources(plan)}"
 
 
-def _options_of_impls(plan: Plan) -> dict[str, set[str]]:
-    """Implementation to the different sets of options that it is run with."""
-    found: dict[str, set[str]] = {}
-    for point in plan.points:
-        found.setdefault(point.case.impl, set()).add(_options(point.case))
-    return found
-
-
 def _values(plan: Plan, show: Callable[[Case], str]) -> set[str]:
     return {show(point.case) for point in plan.points}
-
-
-def _options(case: Case) -> str:
-    given = {name: value for name, value in case.options.items() if value is not None}
-    return " ".join(f"{name}={_words(value)}" for name, value in given.items())
-
-
-def _words(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _sources(plan: Plan) -> str:
@@ -181,4 +174,5 @@ def _json(point: PlannedPoint, reason: str | None) -> dict[str, Any]:
         "predicted_seconds": point.predicted_seconds,
         "predicted_bytes": point.predicted_bytes,
         "prune_reason": reason,
+        "unsupported_reason": point.refused,
     }

@@ -65,7 +65,20 @@ Pass = Annotated[
 ]
 Gpus = Annotated[
     Text,
-    _sweep("--gpus", metavar="AXIS", help="Ranks that share a sequence: GPUs, or processes on a CPU (default: 1)."),
+    _sweep(
+        "--gpus",
+        metavar="AXIS",
+        help="Ranks that share a sequence, or the batch of a model: GPUs, or processes on a CPU (default: 1).",
+    ),
+]
+Scaling = Annotated[
+    Text,
+    _sweep(
+        "--scaling",
+        metavar="strong|weak",
+        help="strong: --seq is shared by the ranks; weak: it is what each rank has (of a model: --batch is), so that "
+        "the whole grows with --gpus (default: strong).",
+    ),
 ]
 Device = Annotated[
     Text,
@@ -76,6 +89,14 @@ Device = Annotated[
     ),
 ]
 
+Parallel = Annotated[
+    Text,
+    _impl(
+        "--parallel",
+        metavar="NAMES",
+        help="Of vanilla on several ranks: ring, zigzag, ulysses, allgather (default: ring).",
+    ),
+]
 Schedule = Annotated[
     Text,
     _impl("--schedule", metavar="NAMES", help="Segments by length: geometric, lm, runtime (default: geometric)."),

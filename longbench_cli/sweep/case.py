@@ -37,12 +37,13 @@ class Case(BaseModel):
     head_dim: _Size
     dtype: Dtype
     causal: bool
-    world_size: _Size = Field(description="ranks that share the sequence")
+    world_size: _Size = Field(description="ranks that share the sequence, or the batch of a model")
     device: Device
     options: dict[str, Any] = Field(description="the implementation's own options, as given or default")
 
     @property
     def shape(self) -> AttentionShape:
+        """The shape of the whole; ``world_size`` is 1 of a model, since no rank of it has a part of a sequence."""
         return AttentionShape(
             seq_len=self.seq_len,
             batch=self.batch,
@@ -50,7 +51,7 @@ class Case(BaseModel):
             kv_heads=self.kv_heads,
             head_dim=self.head_dim,
             causal=self.causal,
-            world_size=self.world_size,
+            world_size=self.world_size if self.kind == "op" else 1,
         )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
@@ -25,8 +25,10 @@ from longbench_cli.sweep.settings import LONGEST_TIME, Settings
 Where = Callable[[str], str]
 """Says where an option was given: its name to ``--kv-heads``, or to ``quick.toml: kv_heads``."""
 
+Scaling = Literal["strong", "weak"]
+
 IMPL_OPTIONS = (
-    "schedule", "segments", "dilations", "offsets", "mixing_gradient",
+    "parallel", "schedule", "segments", "dilations", "offsets", "mixing_gradient",
     "pattern", "stride", "columns", "match_flops", "window",
     "preset", "depth", "ff_mult", "vocab", "feed_forward", "qk_norm", "parallel_block", "attention",
     "block_width", "states", "compressed_memory", "bptt", "levels",
@@ -35,6 +37,9 @@ IMPL_OPTIONS = (
 
 MAX_DEPTH = 10_000
 """Most layers of a model: a plan names each."""
+
+MAX_RANKS = 2**14
+"""Most ranks of a point: a plan says of each what it exchanges."""
 
 LIST_OPTIONS = frozenset({"segments", "dilations", "levels"})
 """Those whose commas make one value, not several to sweep."""
@@ -95,11 +100,22 @@ def _passes(text: str, where: str) -> list[str]:
     return parse_choices(text, PASSES, where)
 
 
+def _scaling(value: Any, info: ValidationInfo) -> Any:
+    where = cast("Where", info.context)(option_name(str(info.field_name)))
+    if not isinstance(value, str):
+        raise UsageError(f"{where} {shown(value)}: expected strong or weak")
+    found = parse_choices(value, get_args(Scaling), where)
+    if len(found) != 1:
+        raise UsageError(f"{where} {shown(value)}: expected one of strong and weak; a sweep has one of them")
+    return found[0]
+
+
 def _devices(text: str, where: str) -> list[str]:
     return parse_choices(text, ("auto", "cpu", "cuda"), where)
 
 
 Lengths = Annotated[list[int], _axis(parse_lengths)]
+Ranks = Annotated[list[Annotated[int, Field(le=MAX_RANKS)]], _axis(parse_lengths)]
 Depths = Annotated[list[Annotated[int, Field(le=MAX_DEPTH)]], _axis(parse_lengths)]
 Words = Annotated[list[str], _axis(parse_words)]
 Booleans = Annotated[list[bool], _axis(parse_booleans)]
@@ -125,8 +141,10 @@ class SweepOptions(Settings):
     dtype: Annotated[list[Dtype], _axis(_dtypes)] = Field(default=["bfloat16"])
     causal: Booleans = Field(default=[False])
     pass_: Annotated[list[Pass], _axis(_passes)] = Field(default=["fwd"], alias="pass")
-    gpus: Lengths = Field(default=[1])
+    gpus: Ranks = Field(default=[1])
+    scaling: Annotated[Scaling, BeforeValidator(_scaling)] = Field(default="strong")
     device: Annotated[list[str], _axis(_devices)] = Field(default=["auto"])
+    parallel: Words | None = None
     schedule: Words | None = None
     segments: Lengths | None = None
     dilations: Lengths | None = None

@@ -18,12 +18,16 @@ from longbench_cli.sweep.fields import IMPL_OPTIONS
 from longbench_cli.sweep.hardware import hardware_of, usable_cores
 from longbench_cli.sweep.options import DEFAULT, ResolvedOptions
 from longbench_cli.sweep.predict import predict_seconds
+from longbench_cli.sweep.scaling import refuse_wrong_sharing, settled, sized
 from longbench_cli.sweep.settings import Settings
 from longbench_cli.sweep.variants import Variant, given_for_impls, one_line, takes, variants_of
 from longbench_cli.sweep.workload import workload
 
 MAX_POINTS = 20_000
 """Most points of a sweep: the axes multiply, and more is a slip of the pen."""
+
+MAX_RANKS_IN_ALL = 2**19
+"""Most ranks of all points together: of each it is worked out what it exchanges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class PlannedPoint:
         predicted_seconds: of one iteration.
         predicted_bytes: peak of one rank, all tensors resident.
         streams: whether the implementation can be streamed.
+        refused: why its ranks cannot share it: it is recorded as unsupported, and never started.
     """
 
     case: Case
@@ -47,6 +52,7 @@ class PlannedPoint:
     predicted_seconds: float
     predicted_bytes: int
     streams: bool = False
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +77,34 @@ def make_plan(options: ResolvedOptions) -> Plan:
     Raises:
         UsageError: an unknown implementation, an option that none takes, values that do not fit together.
     """
+    points = tuple(_point(case, impl, options) for case, impl in cases_of(options))
+    name = options.profile.name if options.profile else None
+    return Plan(points, options.settings, name, dict(options.sources), options.values.budget)
+
+
+def cases_of(options: ResolvedOptions) -> list[tuple[Case, Implementation]]:
+    """Every case of a plan in its order, without what it is predicted to need.
+
+    Raises:
+        UsageError: as :func:`make_plan`, but for what only the work of a case tells.
+    """
     variants = variants_of(options)
+    refuse_wrong_sharing(options, [variant.impl for variant in variants])
     _refuse_too_many(options, len(variants))
-    points: dict[str, PlannedPoint] = {}
+    cases: dict[str, tuple[Case, Implementation]] = {}
     for frame in _frames(options):
         for variant in variants:
             case = _case(variant, frame, options)
-            if case.key not in points:
-                points[case.key] = _point(case, variant.impl, options)
-    _refuse_unheard(options, points.values())
-    name = options.profile.name if options.profile else None
-    return Plan(tuple(points.values()), options.settings, name, dict(options.sources), options.values.budget)
+            cases.setdefault(case.key, (case, variant.impl))
+    _refuse_unheard(options, [case for case, _ in cases.values()])
+    return list(cases.values())
 
 
-def _refuse_unheard(options: ResolvedOptions, points: Iterable[PlannedPoint]) -> None:
-    """Refuse a number of key heads that no point has, since its models have as many as query heads."""
+def _refuse_unheard(options: ResolvedOptions, cases: Iterable[Case]) -> None:
+    """Refuse a number of key heads that no case has, since its models have as many as query heads."""
     if not given_for_impls(options, "kv_heads"):
         return
-    found = {point.case.kv_heads for point in points}
+    found = {case.kv_heads for case in cases}
     for asked in options.values.kv_heads or ():
         if asked not in found:
             raise UsageError(
@@ -106,6 +122,12 @@ def _refuse_too_many(options: ResolvedOptions, variants: int) -> None:
     count = prod(map(len, axes)) * variants
     if count > MAX_POINTS:
         raise UsageError(f"the axes multiply to {count:,} points, of at most {MAX_POINTS:,}: sweep fewer at a time")
+    ranks = count // len(values.gpus) * sum(values.gpus)
+    if ranks > MAX_RANKS_IN_ALL:
+        raise UsageError(
+            f"{options.where('gpus')}: all points together have {ranks:,} ranks, of at most {MAX_RANKS_IN_ALL:,}: "
+            "sweep fewer at a time"
+        )
 
 
 def _frames(options: ResolvedOptions) -> Iterator[dict[str, Any]]:
@@ -142,13 +164,19 @@ def _batches(options: ResolvedOptions, seq_len: int) -> list[int]:
 
 def _case(variant: Variant, frame: dict[str, Any], options: ResolvedOptions) -> Case:
     impl = variant.impl
-    case = Case(impl=impl.name, kind=impl.kind, backend=variant.backend, options=variant.options, **frame)
+    case = Case(
+        impl=impl.name,
+        kind=impl.kind,
+        backend=variant.backend,
+        options=settled(variant.options, impl, frame["world_size"]),
+        **sized(frame, impl, options),
+    )
     if impl.model is None:
         return case
     try:
         real = impl.model.shape(case.shape, case.options)
     except Exception as error:  # an implementation may be anybody's code
-        raise UsageError(_misfit(error, impl, case.shape, options)) from error
+        raise misfit(error, impl, case.shape, options) from error
     own = ("heads", "kv_heads", "head_dim", "causal")
     return case.model_copy(update={name: getattr(real, name) for name in own})
 
@@ -159,22 +187,23 @@ def _point(case: Case, impl: Implementation, options: ResolvedOptions) -> Planne
         work = workload(case, impl)
         details = impl.details(shape, case.options)
     except Exception as error:  # an implementation may be anybody's code
-        raise UsageError(_misfit(error, impl, shape, options)) from error
-    hardware = hardware_of(case.device)
+        raise misfit(error, impl, shape, options) from error
+    cores = options.values.threads or usable_cores()
     return PlannedPoint(
         case=case,
         key=case.key,
         details=details,
         cost=work.cost,
         input_bytes=work.input_bytes,
-        predicted_seconds=predict_seconds(case, work.parts, hardware, options.values.threads or usable_cores()),
+        predicted_seconds=predict_seconds(case, work.parts, hardware_of(case.device), cores, work.slowest_share),
         predicted_bytes=work.peak_bytes,
         streams=impl.load_stream is not None and case.world_size == 1,
+        refused=work.refused,
     )
 
 
-def _misfit(error: Exception, impl: Implementation, shape: AttentionShape, options: ResolvedOptions) -> str:
+def misfit(error: Exception, impl: Implementation, shape: AttentionShape, options: ResolvedOptions) -> UsageError:
     """Which options an implementation refused, at which length, and what it said."""
     asked = [options.where(n) for n in IMPL_OPTIONS if takes(impl, n) and options.sources[n] != DEFAULT]
     said = one_line(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {one_line(error)}"
-    return f"{', '.join(asked) or impl.name}: {said} ({impl.name} at {format_length(shape.seq_len)})"
+    return UsageError(f"{', '.join(asked) or impl.name}: {said} ({impl.name} at {format_length(shape.seq_len)})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -31,18 +32,24 @@ _FORWARD_SCORES, _BACKWARD_SCORES = 2, 3
 """fp32 (seq, seq) matrices alive at once in the back end that materialises them."""
 
 
-def predict_seconds(case: Case, parts: Sequence[Cost], hardware: Hardware, cores: int) -> float:
+def predict_seconds(case: Case, parts: Sequence[Cost], hardware: Hardware, cores: int, slowest_share: float) -> float:
     """Time of one iteration: each part bound by arithmetic or by memory traffic, plus a fixed time.
 
-    ``parts`` are the costs of the pass's forward, if it has one, and then of its backward. Several GPUs
-    share the work evenly; processes on one CPU share its cores and so gain nothing.
+    ``parts`` are the costs of the pass's forward, if it has one, and then of its backward, all ranks together;
+    ``slowest_share`` is that of the rank with most work. The ranks of a CPU share its cores, each with its share
+    of the threads, and its memory. Crude: what the ranks exchange is taken to take no time (``longbench predict``
+    knows better).
     """
-    processors, memories = (cores, 1) if case.device == "cpu" else (case.world_size, case.world_size)
+    on_cpu = case.device == "cpu"
+    threads = max(1, cores // case.world_size) if on_cpu else 1
+    memories = 1 if on_cpu else case.world_size
     seconds = 0.0
     for name, cost in zip(PASS_PARTS[case.pass_], parts, strict=True):
         efficiency = hardware.forward_efficiency if name == "fwd" else hardware.backward_efficiency
-        rate = hardware.peak_flops[case.dtype] * efficiency[case.dtype] * processors
-        seconds += max(cost.flops / rate, cost.io_bytes / (hardware.memory_bandwidth * memories))
+        rate = hardware.peak_flops[case.dtype] * efficiency[case.dtype]
+        alone = cost.flops * slowest_share / (rate * threads)
+        together = cost.flops / (rate * cores) if on_cpu else 0.0  # more ranks than cores take turns on them
+        seconds += max(alone, together, cost.io_bytes / (hardware.memory_bandwidth * memories))
         seconds += hardware.overhead_seconds
     return seconds
 
@@ -108,8 +115,22 @@ def memory_reason(point: PlannedPoint, free_bytes: int) -> str | None:
 
 
 def bytes_here(point: PlannedPoint) -> int:
-    """Predicted bytes of all ranks that share this memory: processes of a CPU do."""
-    return point.predicted_bytes * (point.case.world_size if point.case.device == "cpu" else 1)
+    """Predicted bytes of all ranks that share this memory."""
+    return point.predicted_bytes * ranks_here(point.case)
+
+
+def ranks_here(case: Case) -> int:
+    """Ranks that share one memory: those of a CPU do, in a job of torchrun those of a node; each GPU has its own."""
+    if case.device != "cpu":
+        return 1
+    return min(case.world_size, _ranks_of_node() or case.world_size)
+
+
+def _ranks_of_node() -> int | None:
+    """Of the job that this process is one of several of; None if it is of none."""
+    several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") not in (None, "1")
+    of_node = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(of_node) if several and of_node.isdecimal() else None
 
 
 def _tensor_bytes(case: Case) -> tuple[int, int]:

@@ -132,7 +132,7 @@ def test_values_that_do_not_fit_are_named_by_their_option(cli: dict[str, object]
 def test_a_profiles_option_may_idle_when_the_command_line_chooses_another_implementation(tmp_path: Path) -> None:
     file = profile(tmp_path, 'device = "cpu"\nimpl = "dilated"\nschedule = "lm"\nseq = "1k"\n')
     [point] = make_plan(resolve({"profile": file, "impl": "vanilla"})).points
-    assert point.case.options == {}
+    assert point.case.options == {"parallel": None}
     idle = profile(tmp_path, 'device = "cpu"\nimpl = "vanilla"\nschedule = "lm"\n', "idle.toml")
     assert "idle.toml: schedule" in refusal(profile=idle)
 

@@ -56,7 +56,7 @@ def test_kv_heads_follow_heads_unless_given() -> None:
 
 def test_options_reach_the_implementations_that_take_them() -> None:
     by_impl = {p.case.impl: p for p in plan(impl="vanilla,dilated", seq="8k", offsets="grouped").points}
-    assert by_impl["vanilla"].case.options == {}
+    assert by_impl["vanilla"].case.options == {"parallel": None}
     assert by_impl["dilated"].case.options == {
         "schedule": "geometric", "segments": None, "dilations": None, "offsets": "grouped", "mixing_gradient": "exact",
     }  # fmt: skip

@@ -44,7 +44,7 @@ def test_time_follows_the_work_the_cores_and_the_passes() -> None:
 def test_gpus_share_the_work_and_processes_on_one_cpu_share_its_cores(no_gpu: None) -> None:
     one, eight = (point(device="cuda", seq="1m", gpus=gpus) for gpus in ("1", "8"))
     assert one.predicted_seconds == pytest.approx(8 * eight.predicted_seconds, rel=0.01)
-    assert one.predicted_bytes == 8 * eight.predicted_bytes
+    assert one.predicted_bytes / 8 < eight.predicted_bytes < one.predicted_bytes / 4  # its share, and buffers
     assert one.input_bytes == eight.input_bytes
     assert point(gpus="2").predicted_seconds == pytest.approx(point().predicted_seconds)
 
