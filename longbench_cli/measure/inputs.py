@@ -15,6 +15,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from attention_impls.distributed.sharding import Spans
 from attention_impls.oracle import Problem, RowSource, TensorRows
 from attention_impls.pattern import Pattern
 from longbench_cli.sweep.case import Case
@@ -96,19 +97,19 @@ class Draw:
 
     def chunk(self, name: str, start: int, stop: int) -> Tensor:
         """Tokens start..stop-1 of all heads: (batch, stop - start, heads, head_dim), freshly allocated."""
+        return self.of_spans(name, (range(start, stop),))
+
+    def of_spans(self, name: str, spans: Spans) -> Tensor:
+        """The tokens of ``spans``, one span after the other: (batch, tokens, heads, head_dim), freshly allocated."""
         case = self._case
-        first, second = self._halves[name]
-        shape = (case.batch, stop - start, len(first.begins), case.head_dim)
+        shape = (case.batch, sum(map(len, spans)), len(self._halves[name][0].begins), case.head_dim)
         out = scattered(shape, DTYPES[case.dtype], case.device, self._layout)
-        for batch in range(case.batch) if (start, stop) != (0, case.seq_len) else [None]:
-            # A whole sequence is one run of positions through the batch.
-            rows = out.flatten(0, 1) if batch is None else out[batch]
-            begin = (self._first + (batch or 0)) * case.seq_len + start
-            for head in range(len(first.begins)):
-                for where, values in first.slices(head, begin, len(rows)):
-                    rows[where, head] = values
-                for where, values in second.slices(head, begin, len(rows)):
-                    rows[where, head] += values
+        if spans == (range(case.seq_len),):  # whole sequences are one run of positions through the batch
+            self._fill(out.flatten(0, 1), name, self._first * case.seq_len)
+            return out
+        for batch, rows in enumerate(out):
+            for span, part in zip(spans, rows.split([len(span) for span in spans]), strict=True):
+                self._fill(part, name, (self._first + batch) * case.seq_len + span.start)
         return out
 
     def strided(self, name: str, head: int, positions: range) -> Tensor:
@@ -124,11 +125,20 @@ class Draw:
         q, k, v = (self.row_source(name) for name in ("q", "k", "v"))
         return Problem(pattern, q, k, v, self._case.head_dim**-0.5)
 
-    def inputs(self) -> Inputs:
-        """All of it at once, as leaves that require a gradient if the pass has a backward."""
-        with_grad = self._case.pass_ != "fwd"
-        q, k, v = (self.chunk(name, 0, self._case.seq_len).requires_grad_(with_grad) for name in ("q", "k", "v"))
-        return Inputs(q, k, v, self.chunk("grad_out", 0, self._case.seq_len) if with_grad else None)
+    def inputs(self, spans: Spans | None = None) -> Inputs:
+        """The tokens of ``spans``, or all, at once: leaves that require a gradient if the pass has a backward."""
+        with_grad, wanted = self._case.pass_ != "fwd", spans or (range(self._case.seq_len),)
+        q, k, v = (self.of_spans(name, wanted).requires_grad_(with_grad) for name in ("q", "k", "v"))
+        return Inputs(q, k, v, self.of_spans("grad_out", wanted) if with_grad else None)
+
+    def _fill(self, rows: Tensor, name: str, begin: int) -> None:
+        """Make ``rows`` (tokens, heads, head_dim) the tokens from ``begin`` on, counted through the batch."""
+        first, second = self._halves[name]
+        for head in range(len(first.begins)):
+            for where, values in first.slices(head, begin, len(rows)):
+                rows[where, head] = values
+            for where, values in second.slices(head, begin, len(rows)):
+                rows[where, head] += values
 
     def _pick(self, name: str, batch: int, head: int, positions: range) -> Tensor:
         at = torch.arange(positions.start, positions.stop, positions.step, device=self._case.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from longbench_cli.measure.interval import LEAST_FOR_95, is_precise
@@ -42,11 +42,20 @@ def judge(latency: Latency, telemetry: Telemetry | None, precision: float) -> Ve
     Its kind is the worst that applies, by :data:`SEVERITY`; its reasons are those of all kinds, worst
     first. A memory error that was not corrected, which may make anything slow or wrong, counts as noise.
     """
+    return judge_together(latency, {"": telemetry}, precision)
+
+
+def judge_together(latency: Latency, telemetry: Mapping[str, Telemetry | None], precision: float) -> Verdict:
+    """The same of a point of several processes: by what its reasons begin with, what each of them saw."""
+
+    def seen(find: Callable[[Telemetry | None], Iterator[str]]) -> list[str]:
+        return [name + reason for name, one in telemetry.items() for reason in find(one)]
+
     reasons: dict[VerdictKind, list[str]] = {
-        "throttled": list(_throttled(telemetry)),
-        "contended": list(_contended(latency, telemetry)),
+        "throttled": seen(_throttled),
+        "contended": seen(lambda one: _contended(latency, one)),
         "drifting": list(_drifting(latency, precision)),
-        "noisy": [*_memory_errors(telemetry), *_noisy(latency, precision)],
+        "noisy": [*seen(_memory_errors), *_noisy(latency, precision)],
     }
     kind = next((kind for kind in SEVERITY if reasons.get(kind)), "trusted")
     return Verdict(kind=kind, reasons=[reason for found in reasons.values() for reason in found])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 PROC = Path("/proc")
@@ -32,6 +33,15 @@ def peak_bytes(device: str, baseline_bytes: int | None, work: Callable[[], Any])
         work()
         peak = _told(resident_peak_bytes) if resettable else None
     return None if peak is None or baseline_bytes is None else max(0, peak - baseline_bytes)
+
+
+def free_bytes(device: str) -> int:
+    """What is free now: on the current GPU, or of the machine's memory."""
+    if device == "cuda":
+        on_device: int = torch.cuda.mem_get_info()[0]
+        return on_device
+    available: int = psutil.virtual_memory().available
+    return available
 
 
 def reserved_peak_bytes(device: str) -> int | None:

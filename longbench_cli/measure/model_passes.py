@@ -23,6 +23,12 @@ where the squares of small gradients underflow and would leave an update divided
 
 _IGNORED = -100
 
+Gradients = Sequence[Tensor | None]
+"""Of all learned parameters, in their order; None where the loss does not depend on one."""
+
+Reduce = Callable[[Sequence[Tensor], Gradients], Gradients]
+"""From all learned parameters and this rank's gradients to those of the whole batch."""
+
 
 def next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
     """Mean cross-entropy of every token but the first, given those before it; fp32 (fp64 for fp64 logits).
@@ -55,8 +61,9 @@ class RunningModel:
         optimiser: AdamW, or None.
     """
 
-    def __init__(self, case: Case, module: Module) -> None:
-        self._case = case
+    def __init__(self, case: Case, module: Module, reduce: Reduce | None = None) -> None:
+        """``reduce`` is part of every backward, if it is given: the batch is then shared by several ranks."""
+        self._case, self._reduce = case, reduce
         self._scale = LOSS_SCALE[case.dtype]
         self.module = module.train(case.pass_ != "fwd")
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -73,19 +80,23 @@ class RunningModel:
             return lambda: self._logits(tokens)
         if self._case.pass_ == "bwd":
             loss = self.loss(tokens)
-            return lambda: loss_gradients(loss, self._learned, self._scale, retain_graph=True)
+            return lambda: self.reduced(loss_gradients(loss, self._learned, self._scale, retain_graph=True))
         if (optimiser := self.optimiser) is not None:
             return lambda: self._step(optimiser, tokens)
-        return lambda: loss_gradients(self.loss(tokens), self._learned, self._scale)
+        return lambda: self.reduced(loss_gradients(self.loss(tokens), self._learned, self._scale))
 
     def loss(self, tokens: Tensor) -> Tensor:
         """The next-token loss, with its graph."""
         return next_token_loss(self.module(tokens), tokens)
 
     def gradients(self, logits: Tensor, tokens: Tensor) -> dict[str, Tensor | None]:
-        """Of the loss of ``logits`` in each parameter, times :data:`LOSS_SCALE` of the case's dtype."""
+        """Of the loss of ``logits`` in each parameter, times :data:`LOSS_SCALE` of the case's dtype; not reduced."""
         found = loss_gradients(next_token_loss(logits, tokens), self._learned, self._scale)
         return dict(zip(self.parameters, found, strict=True))
+
+    def reduced(self, gradients: Gradients) -> Gradients:
+        """Those of the whole batch; every rank calls it at once, if there are several."""
+        return gradients if self._reduce is None else self._reduce(self._learned, gradients)
 
     @property
     def nbytes(self) -> int:
@@ -108,6 +119,10 @@ class RunningModel:
         optimiser.zero_grad()
         loss = self.loss(tokens)
         loss.backward(torch.full_like(loss, self._scale))
+        if self._reduce is not None:
+            learned = self._learned
+            for parameter, gradient in zip(learned, self._reduce(learned, [p.grad for p in learned]), strict=True):
+                parameter.grad = gradient
         optimiser.step()
 
 

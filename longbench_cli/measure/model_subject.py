@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from attention_impls.api import Model, Unsupported
 from longbench_cli.measure.inputs import DTYPES
-from longbench_cli.measure.model_passes import RunningModel
-from longbench_cli.measure.model_verify import verify_model
+from longbench_cli.measure.model_passes import Reduce, RunningModel
+from longbench_cli.measure.model_verify import WholeBatch, verify_model
 from longbench_cli.measure.tokens import TokenSource
 from longbench_cli.measure.verify import Verified
 from longbench_cli.sweep.case import Case
@@ -19,18 +20,36 @@ from longbench_cli.sweep.case import Case
 _TINY_SEQ_LEN = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One rank's part of a batch.
+
+    Attributes:
+        sequences: of the batch.
+        reduce: ends every backward, on all ranks at once.
+        whole: how what it gives is checked.
+    """
+
+    sequences: range
+    reduce: Reduce
+    whole: WholeBatch
+
+
 class ModelSubject:
     """A case's model with its parameters, on random tokens; these are its inputs, and nothing else is.
+
+    With a ``part`` it runs on those sequences of the case's batch only.
 
     Raises:
         Unsupported: there is no next token to predict.
     """
 
-    def __init__(self, case: Case, model: Model, backend: str | None, seed: int) -> None:
+    def __init__(self, case: Case, model: Model, backend: str | None, seed: int, part: Part | None = None) -> None:
         if case.pass_ != "fwd" and case.seq_len < 2:
             raise Unsupported("a next-token loss needs at least 2 tokens")
-        self._case, self._model, self._backend, self._seed = case, model, backend, seed
-        self._source = TokenSource(case, model.vocab(case.options), seed)
+        self._source = TokenSource(case, model.vocab(case.options), seed, part.sequences if part else None)
+        self._case = case if part is None else case.model_copy(update={"batch": len(part.sequences)})
+        self._model, self._backend, self._seed, self._part = model, backend, seed, part
         self._running = self._make()
 
     @property
@@ -49,7 +68,8 @@ class ModelSubject:
         self._running.module.zero_grad()
 
     def verify(self, drawn: Tensor) -> Verified:
-        return verify_model(self._case, self._model, self._running, drawn, self._seed)
+        whole = self._part.whole if self._part is not None else None
+        return verify_model(self._case, self._model, self._running, drawn, self._seed, whole)
 
     def renew(self) -> None:
         """Draw the parameters again: steps have moved them, and they are to be timed as they were drawn."""
@@ -62,4 +82,4 @@ class ModelSubject:
         case, make = self._case, self._model.load()
         where = {"backend": self._backend, "device": case.device, "dtype": DTYPES[case.dtype]}
         module = make(case.shape, case.options, **where, seed=self._seed)
-        return RunningModel(case, module)
+        return RunningModel(case, module, self._part.reduce if self._part is not None else None)

@@ -8,6 +8,8 @@ full length are not compared with anything: its kernels are, as implementations 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import isfinite, sqrt
 
 import torch
@@ -22,7 +24,7 @@ from longbench_cli.measure.tolerance import (
     MODEL_LOGITS_TOLERANCE,
     scaled_error,
 )
-from longbench_cli.measure.verify import Verified, Wrong, as_verification, poisoned_memory
+from longbench_cli.measure.verify import Together, Verified, Wrong, as_verification, poisoned_memory
 from longbench_cli.sweep.case import Case
 
 SEQUENCES = 2
@@ -35,17 +37,42 @@ _CANCELLED = 1e-6
 """A gradient this much smaller than all of them is one that cancels to nothing, as that of a bias on keys does."""
 
 
-def verify_model(case: Case, model: Model, running: RunningModel, tokens: Tensor, seed: int) -> Verified:
+@dataclass(frozen=True, slots=True)
+class WholeBatch:
+    """What the ranks of a batch check together.
+
+    Attributes:
+        together: makes one check on all of them.
+        mean: makes a tensor (float64, on the CPU) the mean of all ranks', by another way than what is timed.
+    """
+
+    together: Together
+    mean: Callable[[Tensor], None]
+
+
+def verify_model(
+    case: Case, model: Model, running: RunningModel, tokens: Tensor, seed: int, whole: WholeBatch | None = None
+) -> Verified:
     """Run the case's pass on ``tokens`` (batch, seq) and on the beginning of them, and check what comes of it.
 
     Memory is poisoned first (what nobody writes is NaN). The rows of the verdict are the positions whose logits
-    were compared, and the parameters whose gradients were.
+    were compared, and the parameters whose gradients were. Of a ``whole`` batch ``tokens`` are this rank's: they
+    are checked as if they were all, and then the reduced gradients against the mean of the ranks' references,
+    which is that of the whole batch, since all ranks have as many sequences.
     """
     check = _ModelCheck(case, model, running, seed)
+
+    def own() -> None:
+        check.against_reference(tokens)
+        check.at_full_length(tokens)
+
     try:
         with poisoned_memory():
-            check.against_reference(tokens)
-            check.at_full_length(tokens)
+            if whole is None:
+                own()
+            else:
+                whole.together(own)
+                whole.together(lambda: check.against_whole_batch(tokens, whole))
     except Wrong as wrong:
         return Verified(as_verification("failed", check.rows, wrong.error, check.limit), str(wrong))
     return Verified(as_verification("passed", check.rows, check.worst, check.tolerance), None)
@@ -71,19 +98,47 @@ class _ModelCheck:
 
     def against_reference(self, tokens: Tensor) -> None:
         """Compare all logits, and all gradients if the pass has a backward, at the reference's length."""
-        case, running = self._case, self._running
-        short = tokens[:SEQUENCES, : self._model.reference_tokens(case.shape, case.options)].contiguous()
+        running, short = self._running, self._beginning(tokens)
         parameters = in_float64(running.module, self._backward)
         with torch.set_grad_enabled(self._backward):
             logits = running.module(short)
             self._check_written(logits, short)
-            expected = self._model.load_reference()(parameters, short, case.shape, case.options)
+            expected = self._reference(parameters, short)
         self._compare_logits(logits.detach(), expected.detach())
         if self._backward:
-            learned = [parameters[name] for name in running.parameters]
-            loss = next_token_loss(expected, short)
-            truth = torch.autograd.grad(loss, learned, allow_unused=True, materialize_grads=True)
-            self._compare_gradients(running.gradients(logits, short), dict(zip(running.parameters, truth, strict=True)))
+            truth = self._true_gradients(parameters, expected, short)
+            self._compare_gradients(running.gradients(logits, short), truth, "the float64 reference")
+
+    def against_whole_batch(self, tokens: Tensor, whole: WholeBatch) -> None:
+        """Compare the reduced gradients with the mean of all ranks' references; every rank does at once."""
+        if not self._backward:
+            return
+        running, short = self._running, self._beginning(tokens)
+        own = running.gradients(running.module(short), short)
+        reduced = dict(zip(own, running.reduced(list(own.values())), strict=True))
+        parameters = in_float64(running.module, leaves=True)
+        truth = self._true_gradients(parameters, self._reference(parameters, short), short)
+        for name, gradient in truth.items():
+            truth[name] = gradient.cpu().contiguous()
+            whole.mean(truth[name])
+        on_host = {name: None if gradient is None else gradient.cpu() for name, gradient in reduced.items()}
+        self._compare_gradients(on_host, truth, "the float64 reference of the whole batch")
+
+    def _beginning(self, tokens: Tensor) -> Tensor:
+        case = self._case
+        return tokens[:SEQUENCES, : self._model.reference_tokens(case.shape, case.options)].contiguous()
+
+    def _reference(self, parameters: dict[str, Tensor], short: Tensor) -> Tensor:
+        case = self._case
+        logits: Tensor = self._model.load_reference()(parameters, short, case.shape, case.options)
+        return logits
+
+    def _true_gradients(self, parameters: dict[str, Tensor], logits: Tensor, short: Tensor) -> dict[str, Tensor]:
+        """Of the loss of the reference's ``logits``, in each learned parameter."""
+        learned = [parameters[name] for name in self._running.parameters]
+        loss = next_token_loss(logits, short)
+        truth = torch.autograd.grad(loss, learned, allow_unused=True, materialize_grads=True)
+        return dict(zip(self._running.parameters, truth, strict=True))
 
     def at_full_length(self, tokens: Tensor) -> None:
         """Check that everything is written and finite, and that later tokens change no logit."""
@@ -125,7 +180,7 @@ class _ModelCheck:
             f"logits: {wrong} of {len(errors)} positions differ from the float64 reference, worst at {worst_at}",
         )
 
-    def _compare_gradients(self, actual: dict[str, Tensor | None], expected: dict[str, Tensor]) -> None:
+    def _compare_gradients(self, actual: dict[str, Tensor | None], expected: dict[str, Tensor], truth_is: str) -> None:
         """Norm of the difference over the norm of the truth, for each parameter as a whole."""
         allowed = self._allowed(MODEL_GRADIENT_TOLERANCE)
         squares = sum(float(truth.square().sum()) for truth in expected.values())
@@ -139,7 +194,7 @@ class _ModelCheck:
             error = _ratio(difference, size if size > _CANCELLED * typical else typical)
             self.limit = LOST_SUM_TOLERANCE if loses_sums and truth.dim() < 2 else allowed
             self.rows += 1
-            self._take(error, f"gradient of {name}: differs from the float64 reference")
+            self._take(error, f"gradient of {name}: differs from {truth_is}")
 
     def _check_causal(self, tokens: Tensor, logits: Tensor) -> None:
         """Change every token after a cut. Logits up to it may move as much as when nothing is changed.

@@ -42,7 +42,7 @@ class OpSubject:
 
     def verify(self, drawn: Inputs) -> Verified:
         pattern = get_implementation(self._case.impl).pattern(self._case.shape, self._case.options)
-        return verify(self._case, self._attention, pattern, drawn, self._seed)
+        return verify(self._case, self._attention, drawn.problem(pattern), drawn, self._seed)
 
     def renew(self) -> None:
         """Nothing to undo."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.sampling import Sample, Trial, sample, warm_up
 from longbench_cli.measure.subjects import Subject, subject_of
 from longbench_cli.measure.telemetry.watch import Watch
-from longbench_cli.measure.types import CostRecord, Memory, Timing
+from longbench_cli.measure.types import CostRecord, Memory, Telemetry, Timing
 from longbench_cli.measure.verify import Verified
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.settings import Settings
@@ -42,21 +43,15 @@ def measure_point(case: Case, settings: Settings, report: Report, gate: Gate) ->
     subject = subject_of(case, backend, settings.seed)
     subject.load_code()
 
-    held = held_bytes(case.device)
-    inputs = subject.draw()
-    input_bytes = inputs.nbytes
-    begin = now_ns()
-    peak = peak_bytes(case.device, None if held is None else held - subject.held_bytes, subject.work(inputs))
-    first_ns = now_ns() - begin
-    reserved = reserved_peak_bytes(case.device)
-    verified = subject.verify(inputs)
+    first = run_first(subject, case.device)
+    verified = subject.verify(first.inputs)
     if verified.reason is not None:
         return as_incorrect(backend, "resident", verified)
-    del inputs
+    first.inputs = None
     subject.renew()
     gc.collect()
 
-    _prepare(subject, timer, first_ns, round(settings.max_time * WARM_UP_SHARE * 1e9))
+    _prepare(subject, timer, first.took_ns, round(settings.max_time * WARM_UP_SHARE * 1e9))
     with Watch(case.device) as watch:
         taken = sample(
             _trials(subject, timer, gate, watch),
@@ -66,13 +61,36 @@ def measure_point(case: Case, settings: Settings, report: Report, gate: Gate) ->
             waited_ns=lambda: gate.waited_ns,
         )
     memory = Memory(
-        input_bytes=input_bytes,
-        peak_bytes=peak,
+        input_bytes=first.input_bytes,
+        peak_bytes=first.peak_bytes,
         nvml_peak_bytes=watch.nvml_peak_bytes,
-        reserved_peak_bytes=reserved,
+        reserved_peak_bytes=first.reserved_peak_bytes,
         nvml_process_peak_bytes=watch.nvml_process_peak_bytes,
     )
-    return as_measured(case, settings, backend, "resident", verified, taken, memory, watch, timer.timing())
+    telemetry = watch.telemetry(taken.windows, case.batch * case.seq_len)
+    return as_measured(case, settings, backend, "resident", verified, taken, memory, telemetry, timer.timing())
+
+
+@dataclass(slots=True)
+class First:
+    """The first iteration of a point, which is weighed. ``inputs`` are to be let go when they have been verified."""
+
+    inputs: Any
+    input_bytes: int
+    peak_bytes: int | None
+    reserved_peak_bytes: int | None
+    took_ns: int
+
+
+def run_first(subject: Subject[Any], device: str, on_start: Callable[[], object] = lambda: None) -> First:
+    """Run one iteration on fresh inputs and see how much memory it takes; ``on_start`` is called right before it."""
+    held = held_bytes(device)
+    inputs = subject.draw()
+    begin = now_ns()
+    work = subject.work(inputs)
+    on_start()
+    peak = peak_bytes(device, None if held is None else held - subject.held_bytes, work)
+    return First(inputs, inputs.nbytes, peak, reserved_peak_bytes(device), now_ns() - begin)
 
 
 def as_incorrect(backend: str, execution: str, verified: Verified) -> dict[str, Any]:
@@ -94,7 +112,7 @@ def as_measured(
     verified: Verified,
     taken: Sample,
     memory: Memory,
-    watch: Watch,
+    telemetry: Telemetry,
     timing: Timing,
 ) -> dict[str, Any]:
     """The result of a point that was verified and timed."""
@@ -102,7 +120,6 @@ def as_measured(
     counted = CostRecord(
         flops=cost.flops, dense_flops=cost.dense_flops, io_bytes=cost.io_bytes, comm_bytes=cost.comm_bytes
     )
-    telemetry = watch.telemetry(taken.windows, case.batch * case.seq_len)
     return {
         "backend": backend,
         "execution": execution,
@@ -138,8 +155,8 @@ def _trials(subject: Subject[Any], timer: Timer, gate: Gate, watch: Watch) -> It
         yield Trial(timer.bind(subject.work(subject.draw())))
 
 
-def configure_threads(settings: Settings, physical_cores: int | None) -> None:
-    """Use the threads asked for, else one a physical core."""
+def configure_threads(settings: Settings, physical_cores: int | None, processes: int = 1) -> None:
+    """Use the threads asked for, else one a physical core; ``processes`` of this machine share them evenly."""
     count = settings.threads or physical_cores
     if count:
-        torch.set_num_threads(count)
+        torch.set_num_threads(max(1, count // processes))

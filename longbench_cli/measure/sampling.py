@@ -47,10 +47,17 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was recorded of a point: its latency, and when each iteration ended, by the caller's clock."""
+    """What was recorded of a point.
+
+    Attributes:
+        latency: of the iterations recorded.
+        ends_ns: when each of them ended, by the caller's clock.
+        numbers: which each of them was of all that were run, from 0.
+    """
 
     latency: Latency
     ends_ns: list[int]
+    numbers: list[int]
 
     @property
     def windows(self) -> list[tuple[int, int]]:
@@ -89,21 +96,23 @@ def sample(
     taken = _Taken(settings)
     start = (now_ns() if start_ns is None else start_ns) - waited_ns()
     last: int | None = None
+    ran = 0
     for trial in trials:
         taken.draws += 1
         turn, iterations, settled = 0, 0, False
         while turn < TURN_NS and iterations < taken.longest_turn:
             took = trial.run()
+            ran += 1
             first_is_short = not settled and (took if last is None else last) < SHORT_NS
             last, settled = took, True
             if first_is_short:
                 continue
             turn, iterations = turn + max(1, took), iterations + 1
-            taken.add(took, now_ns())
+            taken.add(took, now_ns(), ran - 1)
             elapsed_ns = taken.ends[-1] - start - waited_ns()
             stopped = taken.check(on_iteration, elapsed_ns) or taken.limit(elapsed_ns)
             if stopped is not None:
-                return Sample(summarise(taken.times, taken.ordered, stopped), taken.ends)
+                return Sample(summarise(taken.times, taken.ordered, stopped), taken.ends, taken.numbers)
         del trial  # and with it its inputs, before the next are made
     raise AssertionError("trials are endless")
 
@@ -115,6 +124,7 @@ class _Taken:
     settings: Settings
     times: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
     ordered: list[int] = field(default_factory=list)
     draws: int = 0
     next_check: int = LEAST_FOR_95
@@ -123,9 +133,10 @@ class _Taken:
     def longest_turn(self) -> int:
         return max(1, self.settings.max_iterations // _TURNS)
 
-    def add(self, took: int, end: int) -> None:
+    def add(self, took: int, end: int, number: int) -> None:
         self.times.append(took)
         self.ends.append(end)
+        self.numbers.append(number)
         insort(self.ordered, took)
 
     def check(self, on_iteration: Callable[[int], None], elapsed_ns: int) -> StoppedBy | None:

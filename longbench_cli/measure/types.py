@@ -203,3 +203,64 @@ class Verification(_Value):
     rows: _Count
     max_error: Annotated[float, Field(allow_inf_nan=True)] | None
     tolerance: float
+
+
+class CollectiveCount(_Value):
+    """Collectives of one kind in one iteration, as one rank sees them; bytes as ``distributed/traffic.py`` has them."""
+
+    calls: _Count
+    size_bytes: _Count = Field(description="by nccl-tests' definition of size")
+    sent_bytes: _Count = Field(description="that must leave this rank")
+    received_bytes: _Count = Field(description="that must come to this rank")
+
+
+class RankRecord(_Value):
+    """One rank of a point of several; the point's own latency is, iteration by iteration, that of the slowest."""
+
+    rank: int = Field(ge=0)
+    host: str | None
+    device: str = Field(description="cpu, or the GPU's index and name")
+    threads: _Count
+    tokens: _Count = Field(description="of the sequence, or of its share of the batch")
+    pairs: _Count | None = Field(description="(batch, head, query, key) pairs of a forward; null for a model")
+    iterations_ns: list[Annotated[int, Field(ge=0, le=10**18)]]
+    median_ns: _Nanoseconds
+    compute_ns: _Nanoseconds | None = Field(description="median of the pass with its collectives left out")
+    peak_bytes: _Count | None
+    traffic: dict[str, CollectiveCount] = Field(description="counted in one iteration, by kind of collective")
+    telemetry: Telemetry | None
+
+
+class Bandwidth(_Value):
+    """One kind of collective alone, at the pass's mean size, and the greatest that the same run saw of that kind."""
+
+    kind: str
+    ranks: _Count
+    size_bytes: _Count = Field(description="of one call, by nccl-tests' definition")
+    time_ns: _Nanoseconds = Field(description="median of one call")
+    algorithm_bytes_per_s: float = Field(ge=0, description="size over time")
+    bus_bytes_per_s: float = Field(ge=0, description="algorithm bandwidth times nccl-tests' factor")
+    peak_size_bytes: _Count
+    peak_bus_bytes_per_s: float = Field(ge=0)
+
+
+class Communication(_Value):
+    """What the ranks of a point exchanged, and what it cost."""
+
+    algorithm: str = Field(description="ring, zigzag, ulysses, allgather, gather, data")
+    shares: Literal["sequence", "batch"]
+    received_bytes: _Count = Field(description="by all ranks together in one iteration; as predicted, or no record")
+    received_bytes_most: _Count = Field(description="by the rank that receives most")
+    full_ns: _Nanoseconds = Field(description="median of the pass; this and the next two are taken in turns")
+    compute_ns: _Nanoseconds = Field(description="median of the pass with its collectives left out")
+    communication_ns: _Nanoseconds = Field(description="median of its collectives alone, in their order")
+    exposed_ns: _Nanoseconds = Field(description="full less compute, not below 0: communication that nothing hides")
+    overlap: float | None = Field(
+        description="1 - exposed / communication, from 0 to 1; null where there is no communication"
+    )
+    straggler_spread: float = Field(
+        ge=0, description="median over iterations of (slowest - fastest rank) / slowest rank"
+    )
+    imbalance: float | None = Field(description="analytic: most pairs of a rank over the mean, less 1; null for models")
+    imbalance_measured: float = Field(description="longest compute_ns of a rank over the mean, less 1")
+    bandwidth: list[Bandwidth]

@@ -12,7 +12,17 @@ from longbench_cli.record.loading import RecordedPoint, short_reason
 from longbench_cli.record.schema import POINT, MeasuredPoint, UnmeasuredPoint, dump_line
 from longbench_cli.sweep.plan import PlannedPoint
 
-_MEASURED_KEYS = ("latency", "timing", "memory", "telemetry", "cost", "verification", "verdict", "streaming")
+_MEASURED_KEYS = (
+    "latency",
+    "timing",
+    "memory",
+    "telemetry",
+    "cost",
+    "verification",
+    "verdict",
+    "streaming",
+    "communication",
+)
 _UNMEASURED_KEYS = ("memory", "cost", "verification")
 _REASON_CHARS = 500
 

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from longbench_cli.measure.types import (
+    Communication,
     CostRecord,
     Latency,
     Memory,
+    RankRecord,
     Streaming,
     Telemetry,
     Timing,
@@ -58,7 +60,7 @@ class _Point(_Line):
     case: Case
     details: dict[str, Any] = Field(default_factory=dict, description="what the options came to at this length")
     execution: Literal["resident", "streamed"] = "resident"
-    ranks: list[dict[str, Any]] | None = None
+    ranks: list[RankRecord] | None = Field(default=None, description="of a point of several ranks")
 
 
 class MeasuredPoint(_Point):
@@ -74,6 +76,7 @@ class MeasuredPoint(_Point):
     streaming: Streaming | None = Field(default=None, description="null where all inputs were resident")
     timing: Timing | None = Field(default=None, description="null in older files")
     verdict: Verdict | None = Field(default=None, description="null in older files")
+    communication: Communication | None = Field(default=None, description="null on one rank")
 
 
 class UnmeasuredPoint(_Point):

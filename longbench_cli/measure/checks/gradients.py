@@ -29,7 +29,8 @@ def against_oracle(subject: ExaminedAttention) -> str:
     if not subject.out.requires_grad:
         raise NotApplicable(FORWARD_ONLY)
     with poisoned_memory():
-        worst = check_gradients(subject.pattern, subject.inputs, subject.out, rows, tolerance)
+        problem = subject.inputs.problem(subject.pattern)
+        worst = check_gradients(problem, subject.inputs, subject.out, rows, tolerance)
     return f"dq, dk and dv of {len(rows)} rows, worst error {worst:.2g} of {tolerance:g}"
 
 

@@ -54,4 +54,4 @@ def compare_samples(subject: ExaminedAttention, inputs: Inputs) -> float:
     out = subject(inputs.q, inputs.k, inputs.v)
     check_shape(inputs, out)
     rows = sample_rows(subject.pattern, OUTPUT_ROWS, subject.seed)
-    return compare_rows(subject.pattern, inputs, out, rows, subject.tolerance)
+    return compare_rows(inputs.problem(subject.pattern), out, rows, subject.tolerance)

@@ -12,7 +12,7 @@ from attention_impls.api import Unsupported
 from longbench_cli.measure.clock.flush import Flush
 from longbench_cli.measure.clock.graphs import Refused, capture, move_to, side_stream, worthwhile
 from longbench_cli.measure.clock.hold import Hold, cycles_per_ns
-from longbench_cli.measure.clock.timer import Clock, Iteration, Work, now_ns
+from longbench_cli.measure.clock.timer import Clock, Iteration, LineUp, Work, now_ns, start_at_once
 from longbench_cli.measure.types import Timing
 from longbench_cli.sweep.settings import Graphs
 
@@ -34,8 +34,9 @@ class _Once:
 class CudaTimer:
     """CUDA events around the work; before them the cache is flushed and the device held by a spinning kernel.
 
-    An iteration is: flush, spin, begin, work, end, and waiting for the end. The host launches the work
-    while the device spins, so that there are no launch gaps between the events.
+    An iteration is: flush, spin, line up, begin, work, end, and waiting for the end. The host launches the
+    work while the device spins, so that there are no launch gaps between the events. Where several ranks
+    line up, that is a collective of their devices: it ends when the last of them no longer spins.
 
     With ``graphs="on"`` a side stream becomes the current one at once, and each bind captures. With
     ``"auto"`` the first three iterations (one, if it is long) are launched one by one and decide. If for
@@ -44,8 +45,10 @@ class CudaTimer:
     what follows runs on the stream that was current when the timer was made.
     """
 
-    def __init__(self, graphs: Graphs, flush: Flush | None, clock: Clock = now_ns) -> None:
-        self._flush, self._clock = flush, clock
+    def __init__(
+        self, graphs: Graphs, flush: Flush | None, clock: Clock = now_ns, line_up: LineUp = start_at_once
+    ) -> None:
+        self._flush, self._clock, self._line_up = flush, clock, line_up
         self._must, self._mode = graphs == "on", _MODES[graphs]
         self._refused: str | None = None
         self._home = torch.cuda.current_stream()
@@ -111,6 +114,7 @@ class CudaTimer:
             self._flush()
         if hold_ns := self._hold.next_ns:
             torch.cuda._sleep(round(hold_ns * self._cycles))
+        self._line_up()
         begin.record()
         before = clock()
         result = work()

@@ -17,6 +17,13 @@ Work = Callable[[], Any]
 Iteration = Callable[[], int]
 """Does the work once and returns its nanoseconds."""
 
+LineUp = Callable[[], object]
+"""Called right before the clock starts: ranks wait there for each other."""
+
+
+def start_at_once() -> None:
+    """There is nobody to wait for."""
+
 
 class Timer(Protocol):
     """Times work to its completion on the device, all pieces of work in the same way."""

@@ -22,7 +22,7 @@ _BUSY = (0, 1, 2, 5, 6)
 
 
 class CpuReader:
-    """Reads below ``root``; ``own_ns`` is the processor time of this process in nanoseconds."""
+    """Reads below ``root``; ``own_ns`` is the processor time of this process, or of all that is its own, in ns."""
 
     def __init__(
         self,

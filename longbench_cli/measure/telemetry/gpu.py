@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,16 @@ class Health:
 
 
 class GpuReader:
-    """Asks ``gpu``; remembers the most memory seen in use and every other process seen on it."""
+    """Asks ``gpu``; remembers the most memory seen in use and every other process seen on it but its ``own``."""
 
-    def __init__(self, gpu: Gpu, root: Path, answers: Answers, pid: int | None = None) -> None:
+    def __init__(
+        self, gpu: Gpu, root: Path, answers: Answers, pid: int | None = None, own: Collection[int] = ()
+    ) -> None:
         self._gpu = gpu
         self._root = root
         self._answers = answers
         self._pid = os.getpid() if pid is None else pid
+        self._own = own
         self._peak = 0
         self._own_peak: int | None = None
         self._own_seen = False
@@ -90,7 +94,7 @@ class GpuReader:
                 self._own_seen = True
                 if held is not None:
                     self._own_peak = max(self._own_peak or 0, held)
-            else:
+            elif pid not in self._own:
                 self._note(pid, held)
 
     def _note(self, pid: int, held: int | None) -> None:

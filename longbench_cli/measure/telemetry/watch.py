@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from longbench_cli.measure.telemetry.counters import Point, Totals
 from longbench_cli.measure.telemetry.cpu import CpuReader
 from longbench_cli.measure.telemetry.gpu import GpuReader, Health
 from longbench_cli.measure.telemetry.looks import Look, Thinned, merge_looks
-from longbench_cli.measure.telemetry.processes import ProcessTime, busiest, snapshot
+from longbench_cli.measure.telemetry.processes import ProcessTime, busiest, may_meet, seconds_of, snapshot
 from longbench_cli.measure.telemetry.sampler import PERIOD_NS, Pace, Sampler
 from longbench_cli.measure.telemetry.summary import GpuSeen, Seen, Windows, summarise
 from longbench_cli.measure.types import OtherProcess, Telemetry
@@ -30,19 +30,22 @@ KEPT = 4096
 class Watch:
     """Context manager around all timed iterations of a point.
 
-    ``device`` is "cpu" or "cuda". ``root`` is where /proc and /sys are read, ``open_gpu`` how the GPU
-    of this process is found, ``period_ns`` the time between two looks.
+    ``device`` is "cpu" or "cuda". ``own`` are processes of this machine whose work is part of what is
+    measured, as the other ranks of a point are: they are no disturbance. ``root`` is where /proc and /sys are
+    read, ``open_gpu`` how the GPU of this process is found, ``period_ns`` the time between two looks.
     """
 
     def __init__(
         self,
         device: str,
         *,
+        own: Collection[int] = (),
         root: Path = Path("/"),
         open_gpu: Callable[[], AbstractContextManager[Gpu]] = gpu_of_torch,
         period_ns: int = PERIOD_NS,
     ) -> None:
         self._device = device
+        self._own = own
         self._root = root
         self._open_gpu = open_gpu
         self._answers = Answers()
@@ -60,7 +63,8 @@ class Watch:
     def __enter__(self) -> Self:
         self._affinity = self._answers.ask("cpu.affinity", _affinity)
         self._processors = self._affinity or list(range(os.cpu_count() or 1))
-        self._cpu = CpuReader(self._root, self._processors, self._answers)
+        self._meeting = [pid for pid in self._own if may_meet(self._root, pid, self._processors)]
+        self._cpu = CpuReader(self._root, self._processors, self._answers, self._own_ns)
         self._governor = self._cpu.governor()
         self._gpu = self._find_gpu()
         self._health = self._gpu.health() if self._gpu is not None else Health(None, None)
@@ -86,7 +90,7 @@ class Watch:
             before, after = self._before, self._processes()
             seconds = (time.perf_counter_ns() - self._opened_ns) / 1e9
             if before is not None and after is not None:
-                self._cpu_others = busiest(before, after, seconds, self._processors, self._root)
+                self._cpu_others = busiest(before, after, seconds, self._processors, self._root, self._own)
 
     def pause(self) -> None:
         """From now on this process waits: what happens does not concern it."""
@@ -161,9 +165,12 @@ class Watch:
         gpu = self._answers.ask("gpu", lambda: self._closing.enter_context(self._open_gpu()))
         if gpu is None:
             return None
-        reader = GpuReader(gpu, self._root, self._answers)
+        reader = GpuReader(gpu, self._root, self._answers, own=self._own)
         reader.look_at_memory()
         return reader
+
+    def _own_ns(self) -> int:
+        return time.process_time_ns() + round(seconds_of(self._root, self._meeting) * 1e9)
 
     def _processes(self) -> dict[int, ProcessTime] | None:
         return self._answers.ask("cpu.others", lambda: snapshot(self._root))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,7 +122,7 @@ def test_a_stream_that_leaves_a_chunk_out_is_found() -> None:
 
 def test_a_huge_batch_of_short_sequences_is_cut_along_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     little = 16 * 8 * 4 * 8 * 4 * 3000  # a chunk may take a 16th of it: 3000 tokens of 4 heads of 8 features in fp32
-    monkeypatch.setattr(streamed_point.psutil, "virtual_memory", lambda: SimpleNamespace(available=little))
+    monkeypatch.setattr(streamed_point, "free_bytes", lambda _device: little)
     many = case(batch=50, seq_len=700, **{"pass": "fwd"})
     result = measure_streamed_point(many, Settings(max_iterations=1), lambda *_: None)
     assert result["status"] == "ok"

@@ -32,7 +32,7 @@ def test_one_leaked_key_in_thousands_is_found_in_bf16() -> None:
         return out + v.float().mean(1, keepdim=True).sub(v.float().cumsum(1) / v.shape[1]).mul(1e-3).to(out.dtype)
 
     inputs = InputSource(leaky_case, 0).draw().inputs()
-    verdict = verify(leaky_case, leaky, FullPattern(leaky_case.shape), inputs, 0)
+    verdict = verify(leaky_case, leaky, inputs.problem(FullPattern(leaky_case.shape)), inputs, 0)
     assert verdict.reason is not None
     assert verdict.reason.startswith("causal: ")
 
@@ -41,9 +41,8 @@ def test_one_leaked_key_in_thousands_is_found_in_bf16() -> None:
 def test_a_right_result_passes_with_room(dtype: str) -> None:
     right_case = case(dtype=dtype, seq_len=700)
     inputs = InputSource(right_case, 1).draw().inputs()
-    verdict = verify(
-        right_case, lambda q, k, v: vanilla_attention(q, k, v, causal=True), FullPattern(right_case.shape), inputs, 1
-    )
+    problem = inputs.problem(FullPattern(right_case.shape))
+    verdict = verify(right_case, lambda q, k, v: vanilla_attention(q, k, v, causal=True), problem, inputs, 1)
     assert verdict.reason is None
     assert verdict.verification.max_error is not None
     assert verdict.verification.max_error < OUTPUT_TOLERANCE[dtype] / 2
