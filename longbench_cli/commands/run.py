@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from longbench_cli.commands import run_options as options
+from longbench_cli.commands import where_options as where
 from longbench_cli.commands.report import RUNS_FOLDER
 from longbench_cli.errors import UsageError
 from longbench_cli.printable import printable
 
 if TYPE_CHECKING:
+    from longbench_cli.execute.nodes import Leader
     from longbench_cli.present.progress import Display
     from longbench_cli.record.loading import RecordedPoint
     from longbench_cli.sweep.options import ResolvedOptions
@@ -27,7 +29,7 @@ EXIT_BAD_POINT = 1
 """A point crashed, timed out or was incorrect, or the run was interrupted."""
 
 _OUTPUT = "Where it goes"
-_NOT_OF_THE_SWEEP = frozenset({"output", "resume", "dry_run", "quiet", "as_json"})
+_NOT_OF_THE_SWEEP = frozenset({"output", "resume", "dry_run", "quiet", "as_json", "launcher", "nodes", "slurm"})
 
 
 def run(
@@ -45,7 +47,9 @@ def run(
     causal: options.Causal = None,
     pass_: options.Pass = None,
     gpus: options.Gpus = None,
+    scaling: options.Scaling = None,
     device: options.Device = None,
+    parallel: options.Parallel = None,
     schedule: options.Schedule = None,
     segments: options.Segments = None,
     dilations: options.Dilations = None,
@@ -85,6 +89,9 @@ def run(
     sessions: options.Sessions = None,
     no_prune: options.NoPrune = None,
     budget: options.Budget = None,
+    launcher: where.Launcher = None,
+    nodes: where.Nodes = None,
+    slurm: where.Slurm = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -120,20 +127,32 @@ def run(
     or was incorrect, or the run was interrupted; 2 usage.
     """
     asked = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_SWEEP}
-    if output is not None and resume is not None:
-        raise UsageError("-o and --resume exclude each other: --resume FILE starts a file that does not exist yet")
+    from longbench_cli.commands.job import leading
     from longbench_cli.sweep.options import resolve
     from longbench_cli.sweep.plan import make_plan
 
-    if resume is not None and not any(value is not None for name, value in asked.items() if name != "budget"):
-        asked = _options_of(resume) | ({} if budget is None else {"budget": budget})
-    resolved = resolve(asked)
-    plan = make_plan(resolved)
-    if dry_run:
-        _print_plan(plan, as_json=as_json)
-        return
-    _refuse(resolved, plan)
-    raise typer.Exit(_measure(plan, asked, output or resume, resume=resume is not None, quiet=quiet, as_json=as_json))
+    with leading() as leader:
+        if output is not None and resume is not None:
+            raise UsageError("-o and --resume exclude each other: --resume FILE starts a file that does not exist yet")
+        to_slurm = where.by_slurm(launcher, nodes, slurm)
+        if resume is not None and not any(value is not None for name, value in asked.items() if name != "budget"):
+            asked = _options_of(resume) | ({} if budget is None else {"budget": budget})
+        resolved = resolve(asked)
+        plan = make_plan(resolved)
+        if dry_run:
+            _print_plan(plan, as_json=as_json)
+            return
+        path = output or resume
+        if to_slurm:
+            from longbench_cli.commands.slurm import submit_run
+
+            submit_run(
+                plan, asked, path or _default_path(plan), resume=resume is not None,
+                nodes=nodes, slurm=slurm, quiet=quiet, as_json=as_json,
+            )  # fmt: skip
+            return
+        _refuse(resolved, plan, leader)
+        raise typer.Exit(_measure(plan, asked, path, leader, resume=resume is not None, quiet=quiet, as_json=as_json))
 
 
 def _options_of(path: Path) -> dict[str, object]:
@@ -144,33 +163,42 @@ def _options_of(path: Path) -> dict[str, object]:
     return resumed_options(load_run(path).header, path) if is_started(path) else {}
 
 
+def _default_path(plan: Plan) -> Path:
+    from longbench_cli.commands.run_file import default_path
+
+    return default_path(plan, RUNS_FOLDER, datetime.now(UTC))
+
+
 def _print_plan(plan: Plan, *, as_json: bool) -> None:
     from longbench_cli.commands.plan_view import print_plan
 
     print_plan(plan, as_json=as_json)
 
 
-def _refuse(resolved: ResolvedOptions, plan: Plan) -> None:
+def _refuse(resolved: ResolvedOptions, plan: Plan, leader: Leader | None) -> None:
     from longbench_cli.commands.run_checks import refuse_unrunnable, visible_gpus
 
-    refuse_unrunnable(plan, device_left_open="auto" in resolved.values.device, gpus_found=visible_gpus)
+    device_left_open = "auto" in resolved.values.device
+    refuse_unrunnable(plan, device_left_open=device_left_open, gpus_found=visible_gpus, leader=leader)
 
 
 def _measure(
-    plan: Plan, asked: Mapping[str, object], path: Path | None, *, resume: bool, quiet: bool, as_json: bool
+    plan: Plan,
+    asked: Mapping[str, object],
+    path: Path | None,
+    leader: Leader | None,
+    *,
+    resume: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> int:
-    from longbench_cli.commands.run_file import (
-        default_path,
-        machine_warning,
-        make_header,
-        refuse_other_plan,
-        resume_command,
-    )
+    from longbench_cli.commands.job import ranks_of
+    from longbench_cli.commands.run_file import machine_warning, make_header, refuse_other_plan, resume_command
     from longbench_cli.commands.run_session import count_missing, measure_missing, recorded_points
     from longbench_cli.record.journal import Journal
     from longbench_cli.record.schema import BAD_STATUSES, dump_line
 
-    path = path or default_path(plan, RUNS_FOLDER, datetime.now(UTC))
+    path = path or _default_path(plan)
     header = make_header(plan, asked)
     journal, earlier = Journal.open(path, header, resume=resume)
     with journal:
@@ -190,7 +218,7 @@ def _measure(
         if as_json:
             typer.echo(dump_line(earlier.header if earlier else header))
         with shown:
-            records = measure_missing(plan, journal, done, display, echo)
+            records = measure_missing(plan, journal, done, display, echo, ranks_of(leader))
     left = count_missing(plan, records)
     if left:
         each = f" ({plan.settings.sessions} sessions each)" if plan.settings.sessions > 1 else ""

@@ -9,13 +9,18 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import typer
+
 from longbench_cli.execute.groups import Job
 from longbench_cli.execute.isolate import run_isolated
 from longbench_cli.execute.outcome import Outcome, Progress
+from longbench_cli.execute.post import JobLost
+from longbench_cli.execute.ranks import Ranks, RanksHere
 from longbench_cli.execute.sessions import SessionKey, count_due
 from longbench_cli.execute.sweep import RunGroup, run_sweep
 from longbench_cli.execute.turns import Member, take_turns
 from longbench_cli.present.progress import Display
+from longbench_cli.printable import one_line
 from longbench_cli.record.journal import Journal, Run
 from longbench_cli.record.loading import RecordedPoint, put_off
 from longbench_cli.record.missing_once import MissingOnce
@@ -48,11 +53,13 @@ def measure_missing(
     done: Mapping[SessionKey, RecordedPoint],
     display: Display,
     echo: Callable[[RecordedPoint], None],
+    ranks_of: Callable[[int], Ranks | None] = RanksHere.of,
     run_group: RunGroup | None = None,
 ) -> list[RecordedPoint]:
     """Bring every point of ``plan`` to its records, but those that are ``done``.
 
-    SIGTERM and SIGHUP end it as Ctrl-C does: after them :func:`count_missing` counts some.
+    ``ranks_of`` says who runs a point of so many ranks. SIGTERM and SIGHUP end it as Ctrl-C does, and so does the
+    loss of a part of a job: after them :func:`count_missing` counts some.
 
     Returns:
         The points recorded in all invocations.
@@ -71,18 +78,21 @@ def measure_missing(
         echo(line)
 
     with _ended_like_ctrl_c():
-        run_sweep(
-            plan,
-            {item: outcome_of(line) for item, line in done.items()},
-            run_group or _in_workers(plan.settings),
-            record,
-            display,
-            free_bytes,
-        )
+        try:
+            run_sweep(
+                plan,
+                {item: outcome_of(line) for item, line in done.items()},
+                run_group or _in_workers(plan.settings, ranks_of),
+                record,
+                display,
+                free_bytes,
+            )
+        except JobLost as lost:
+            typer.echo(f"longbench: {one_line(str(lost))}", err=True)
     return records
 
 
-def _in_workers(settings: Settings) -> RunGroup:
+def _in_workers(settings: Settings, ranks_of: Callable[[int], Ranks | None]) -> RunGroup:
     """Each point in a fresh process; several of them in turns."""
 
     def request(job: Job) -> dict[str, Any]:
@@ -92,6 +102,9 @@ def _in_workers(settings: Settings) -> RunGroup:
             "execution": job.execution,
         }
 
+    def ranks(job: Job) -> Ranks | None:
+        return ranks_of(job.point.case.world_size)
+
     def run_group(
         jobs: Sequence[Job],
         limit_s: float,
@@ -99,7 +112,9 @@ def _in_workers(settings: Settings) -> RunGroup:
         on_end: Callable[[Job, Outcome], None],
     ) -> None:
         if len(jobs) > 1:
-            members = [Member(request(job), job.timeout_s, on_progress, partial(on_end, job)) for job in jobs]
+            members = [
+                Member(request(job), job.timeout_s, on_progress, partial(on_end, job), ranks(job)) for job in jobs
+            ]
             take_turns(members, limit_s=limit_s)
             return
         (job,) = jobs
@@ -109,6 +124,7 @@ def _in_workers(settings: Settings) -> RunGroup:
             on_progress=on_progress,
             on_end=partial(on_end, job),
             limit_s=limit_s,
+            ranks=ranks(job),
         )
 
     return run_group

@@ -13,7 +13,10 @@ from typing import Any, get_args
 
 from longbench_cli.execute.outcome import Progress, Status
 
-RESULT_STATUSES = frozenset(get_args(Status)) - {"timeout", "crashed", "pruned"}
+RESULT_STATUSES = frozenset(get_args(Status)) - {"timeout", "pruned"}
+"""What a worker may say of itself; that it crashed only the launcher says, of a rank
+(:mod:`longbench_cli.execute.launch`)."""
+
 _LONGEST_LINE = 256 << 20
 
 

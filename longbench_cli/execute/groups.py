@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.plan import PlannedPoint
-from longbench_cli.sweep.predict import Execution, bytes_here
+from longbench_cli.sweep.predict import Execution, bytes_here, ranks_here
 from longbench_cli.sweep.settings import Order
 
 MOST_LIVE = 8
@@ -62,7 +62,7 @@ def groups(jobs: Sequence[Job], free_bytes: int | None) -> list[list[Job]]:
     found: list[list[Job]] = []
     held = 0
     for job in resident:
-        needed = bytes_here(job.point) + PROCESS_BYTES
+        needed = bytes_here(job.point) + PROCESS_BYTES * ranks_here(job.point.case)
         if found and len(found[-1]) < most and held + needed <= room:
             found[-1].append(job)
             held += needed

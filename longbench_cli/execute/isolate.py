@@ -17,15 +17,18 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any, Self
 
 from longbench_cli.execute.budget import OVER
 from longbench_cli.execute.channel import Channel
+from longbench_cli.execute.fall import KILLED_BY_KERNEL, how_it_ended
 from longbench_cli.execute.guarded import Guarded
 from longbench_cli.execute.oom_kills import oom_kills
 from longbench_cli.execute.outcome import Outcome, Progress
 from longbench_cli.execute.printed import last_lines, last_words
+from longbench_cli.execute.ranks import OneRank, Ranks
 
 WORKER: tuple[str, ...] = (sys.executable, "-m", "longbench_cli.measure.worker")
 EXIT_GRACE_S = 10.0
@@ -45,6 +48,7 @@ def run_isolated(
     on_end: Callable[[Outcome], None] = lambda _outcome: None,
     limit_s: float = math.inf,
     command: Sequence[str] | None = None,
+    ranks: Ranks | None = None,
 ) -> Outcome:
     """Give ``request`` to a fresh worker and wait for its result, which goes to ``on_end`` too, at once.
 
@@ -52,7 +56,7 @@ def run_isolated(
     budget) seconds have passed, or when this function is interrupted.
     """
     end = time.monotonic() + limit_s
-    with Worker(request, timeout_s=timeout_s, on_progress=on_progress, command=command) as worker:
+    with Worker(request, timeout_s=timeout_s, on_progress=on_progress, command=command, ranks=ranks) as worker:
         worker.listen(end)
         return worker.end(on_end)
 
@@ -73,12 +77,17 @@ class Worker:
         on_progress: Callable[[Progress], None],
         turns: bool = False,
         command: Sequence[str] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
-        """Start it. ``timeout_s`` counts only while :meth:`listen` does; ``command`` is :data:`WORKER` if None."""
+        """Start it. ``timeout_s`` counts only while :meth:`listen` does.
+
+        ``ranks`` are those of a point of several; ``command`` is theirs if None, or :data:`WORKER`.
+        """
         self._channel = Channel(on_progress)
         self._timeout_s = self._left_s = timeout_s
         self._turns = turns
-        self._unsent = json.dumps(request | ({"turns": True} if turns else {})).encode() + b"\n"
+        self._ranks = ranks or OneRank()
+        self._unsent = b""
         self._late: Outcome | None = None
         self._kills_before = oom_kills()
         self._files = ExitStack()
@@ -87,11 +96,12 @@ class Worker:
         self._guarded: Guarded | None = None
         self._unstarted: str | None = None
         try:
-            self._start(command or WORKER)
+            self._start(request | ({"turns": True} if turns else {}), command or self._ranks.command or WORKER)
         except (OSError, subprocess.SubprocessError) as error:
             self._unstarted = str(error)
 
-    def _start(self, command: Sequence[str]) -> None:
+    def _start(self, request: dict[str, Any], command: Sequence[str]) -> None:
+        self._unsent = json.dumps(request | self._ranks.begin(request)).encode() + b"\n"
         self._printed = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         with ExitStack() as theirs:
             self._receive, send = os.pipe()
@@ -130,12 +140,15 @@ class Worker:
         deadline = begin + self._left_s
         try:
             while (left := min(deadline, end) - time.monotonic()) > 0:
-                if self._hear(self._guarded, left) or self._channel.garbage is not None:
+                if self._hear(self._guarded, min(left, self._ranks.look_every_s)):
                     return False
-                if self._channel.result is not None:
+                if self._channel.garbage is not None or self._channel.result is not None:
                     return False
                 if self._channel.waiting:
                     return True
+                if self._ranks.over():
+                    self._late = Outcome("crashed", "ended with another rank of its point")
+                    return False
             self._late = self._too_late(budget=end < deadline)
             return False
         finally:
@@ -205,10 +218,15 @@ class Worker:
             code, failure = self._guarded.code, self._guarded.failure
             self._guarded = None
         tail = self._tail()
-        self._close()
+        outcome = self._outcome(code, tail)
         if failure is not None:
-            return Outcome("crashed", f"the worker could not be started: {failure}", None, tail)
-        return self._outcome(code, tail)
+            outcome = Outcome("crashed", f"the worker could not be started: {failure}", None, tail)
+        elif outcome is self._late:
+            outcome = self._ranks.late(replace(outcome, stderr_tail=tail), code)
+        else:
+            outcome = self._ranks.fell(outcome, code)
+        self._close()
+        return outcome
 
     def _tail(self) -> list[str]:
         return last_lines(self._printed) if self._printed is not None else []
@@ -217,6 +235,7 @@ class Worker:
         if self._guarded is not None:
             self._guarded.end()
             self._guarded = None
+        self._ranks.close()
         self._files.close()
 
     def _too_late(self, *, budget: bool) -> Outcome:
@@ -237,22 +256,7 @@ class Worker:
         if channel.garbage is not None:
             return Outcome("crashed", f"the worker's answer was not understood: {channel.garbage!r}", None, tail)
         if self._late is not None:
-            return Outcome(self._late.status, f"{self._late.reason}{said}", None, tail)
+            return self._late
         if code == -signal.SIGKILL and oom_kills() > self._kills_before:
-            return Outcome("oom", "the kernel's out-of-memory killer ended it", None, tail)
-        return Outcome("crashed", f"{_how_it_ended(code)}{said}", None, tail)
-
-
-def _how_it_ended(code: int | None) -> str:
-    if code is None:
-        return "its guard was killed, and it with the guard"
-    if code < 0:
-        return f"killed by {_signal_name(-code)}"
-    return f"exited with code {code}" if code else "ended without a result"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+            return Outcome("oom", KILLED_BY_KERNEL, None, tail)
+        return Outcome("crashed", f"{how_it_ended(code)}{said}", None, tail)

@@ -116,6 +116,9 @@ class _Sweep:
         jobs = []
         for point in frame:
             job = self._job(point, session, free)
+            if point.refused is not None:
+                self._conclude(job, Outcome("unsupported", point.refused))
+                continue
             reason = self._evidence.prune_reason(point, self._settings, free)
             if reason is None:
                 jobs.append(job)

@@ -17,6 +17,7 @@ from typing import Any
 
 from longbench_cli.execute.isolate import Worker
 from longbench_cli.execute.outcome import Outcome, Progress
+from longbench_cli.execute.ranks import Ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,14 @@ class Member:
         request: what its worker is asked for.
         timeout_s: seconds that it may be active, preparation and turns together.
         on_end: called as soon as it is over.
+        ranks: of a point of several.
     """
 
     request: dict[str, Any]
     timeout_s: float
     on_progress: Callable[[Progress], None]
     on_end: Callable[[Outcome], None]
+    ranks: Ranks | None = None
 
 
 def take_turns(members: Sequence[Member], *, limit_s: float = math.inf, command: Sequence[str] | None = None) -> None:
@@ -47,6 +50,7 @@ def take_turns(members: Sequence[Member], *, limit_s: float = math.inf, command:
                 on_progress=member.on_progress,
                 turns=True,
                 command=command,
+                ranks=member.ranks,
             )
             started.enter_context(worker)
             if worker.listen(end):

@@ -300,10 +300,9 @@ def test_a_disk_that_fills_during_the_run_loses_no_record(capsys: pytest.Capture
     assert keys("run.jsonl") == keys("whole.jsonl")
 
 
-def test_more_than_one_rank_is_planned_but_not_run(capsys: pytest.CaptureFixture[str]) -> None:
-    text = refused(capsys, *SWEEP, "--gpus", "8")
-    assert "--gpus 8: running on more than one rank is not there yet" in text
-    assert "--dry-run" in text
+def test_ranks_beyond_reason_are_refused_and_many_are_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    text = refused(capsys, *SWEEP, "--gpus", "1k")
+    assert "--device cpu --gpus 1024: at most 256 processes on one machine" in text
     assert not Path("longbench-runs").exists()
     assert longbench("run", "--impl", "dilated", "--seq", "8k:1b", "--gpus", "8", "--device", "cuda", "--dry-run") == 0
     assert "1b" in capsys.readouterr().out
@@ -319,8 +318,12 @@ def a_plan(**asked: str) -> Plan:
     [
         ({"device": "cuda", "gpus": "8"}, False, 2, ["--gpus 8", "2 GPUs found", "--device cpu --gpus 8", "8 gloo"]),
         ({"device": "cpu", "gpus": "8"}, True, 0, ["--gpus 8", "0 GPUs found", "--device cpu --gpus 8", "8 gloo"]),
-        ({"device": "cuda", "gpus": "8"}, False, 8, ["--gpus 8", "not there yet"]),
-        ({"device": "cpu", "gpus": "2"}, False, 0, ["--gpus 2", "not there yet"]),
+        (
+            {"device": "cpu", "gpus": "1,300"},
+            False,
+            0,
+            ["--device cpu --gpus 300", "at most 256 processes", "torchrun"],
+        ),
         ({"device": "cuda"}, False, 0, ["--device cuda", "no GPU found", "--device cpu"]),
     ],
 )
@@ -333,6 +336,8 @@ def test_what_this_machine_cannot_run_is_said_in_one_line(
         assert word in str(caught.value)
 
 
-def test_one_processor_or_one_gpu_needs_no_more() -> None:
+def test_what_this_machine_has_is_enough() -> None:
     refuse_unrunnable(a_plan(device="cpu"), device_left_open=True, gpus_found=lambda: 0)
+    refuse_unrunnable(a_plan(device="cpu", gpus="1,5,64"), device_left_open=False, gpus_found=lambda: 0)
+    refuse_unrunnable(a_plan(device="cuda", gpus="1,8"), device_left_open=False, gpus_found=lambda: 8)
     refuse_unrunnable(a_plan(device="cuda"), device_left_open=False, gpus_found=lambda: 1)

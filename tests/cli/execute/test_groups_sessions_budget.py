@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from fake_sweep import GIB, Bench, a_point, took
@@ -15,6 +16,7 @@ from longbench_cli.execute.groups import MOST_LIVE, Job
 from longbench_cli.execute.outcome import Outcome, Status
 from longbench_cli.execute.sessions import count_due
 from longbench_cli.execute.sweep import run_sweep
+from longbench_cli.sweep.case import Device
 from longbench_cli.sweep.plan import Plan
 from longbench_cli.sweep.settings import Settings
 
@@ -54,6 +56,16 @@ def test_only_what_fits_half_of_the_free_memory_is_alive_at_once() -> None:
     unknown = Bench()
     unknown.sweep(points, free=None)
     assert [len(group) for group in unknown.groups] == [1] * 5
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [1, 1, 1]), ("cuda", [3])])
+def test_ranks_of_a_cpu_share_its_memory_and_each_gpu_has_its_own(device: Device, sizes: list[int]) -> None:
+    """Of four ranks with 4 GiB each a CPU has room for one point, with 64 GiB free; a GPU for seven."""
+    alone = [a_point(64, impl, predicted_bytes=4 * GIB, device=device) for impl in ("a", "b", "c")]
+    points = [replace(point, case=point.case.model_copy(update={"world_size": 4})) for point in alone]
+    bench = Bench()
+    bench.sweep([replace(point, key=point.case.key) for point in points], free=ROOMY)
+    assert [len(group) for group in bench.groups] == sizes
 
 
 def test_a_large_group_is_cut_into_equal_parts() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fake_sweep import GIB, Bench, a_point, took
 
@@ -34,6 +36,16 @@ def test_the_plan_s_prediction_prunes_while_nothing_is_measured() -> None:
     assert bench.statuses() == ["pruned", "ok"]
     assert "--max-point-time" in str(bench.recorded[0][1].reason)
     assert bench.announced == bench.ran  # a pruned point is not announced as running
+
+
+def test_what_its_ranks_cannot_share_is_unsupported_and_never_started() -> None:
+    refused = replace(a_point(64, predicted_seconds=61), refused="its ranks cannot share it")
+    bench = Bench()
+    bench.sweep([refused, a_point(128)], settings=Settings(sessions=2))
+    assert bench.statuses() == ["unsupported", "ok", "ok"]
+    assert bench.recorded[0] == (refused.key, Outcome("unsupported", "its ranks cannot share it"))
+    assert refused.key not in bench.ran + bench.announced
+    assert bench.never == [(refused.key, 1)]
 
 
 def test_a_measured_point_corrects_the_prediction_of_its_curve_both_ways() -> None:
