@@ -1,0 +1,108 @@
+"""Which families the options of a sweep ask for, and the cases to predict of each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from attention_impls.api import Implementation
+from longbench_cli.analyse.prediction.families import PARALLEL, Family
+from longbench_cli.errors import UsageError
+from longbench_cli.sweep.axes import format_length
+from longbench_cli.sweep.case import Case
+from longbench_cli.sweep.fields import IMPL_OPTIONS, LIST_OPTIONS
+from longbench_cli.sweep.options import ResolvedOptions
+from longbench_cli.sweep.scaling import settled, sized
+
+_FIXED = ("impl", "backend", "pass", "dtype", "causal", "head_dim", "device")
+"""Options that choose among what was measured: no rate is carried from one of their values to another."""
+
+_SHOWN = 6
+
+
+def chosen(families: Sequence[Family], options: ResolvedOptions, given: Mapping[str, str]) -> list[Family]:
+    """The families that the ``given`` options ask for, each by its name as it was typed.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = [family for family in families if _is_asked_for(family.case, options, given)]
+    if found:
+        return found
+    known = list(dict.fromkeys(family.label for family in families))
+    shown = "; ".join(known[:_SHOWN]) + ("; ..." if len(known) > _SHOWN else "")
+    asked = " ".join(
+        f"{options.where(name)} {text}" for name, text in given.items() if name in (*_FIXED, *IMPL_OPTIONS)
+    )
+    raise UsageError(
+        f"{asked}: no measured point of that: measure it first, or choose from what was measured: {shown}"
+        if known
+        else "no measured point in these run files: measure some first with `longbench run`"
+    )
+
+
+def cases_of(family: Family, impl: Implementation, options: ResolvedOptions, given: Collection[str]) -> list[Case]:
+    """The cases to predict: the sizes and ranks that are given, the rest as it was measured.
+
+    Raises:
+        UsageError: numbers of heads that do not go together.
+    """
+    found: dict[str, Case] = {}
+    for seq_len, ranks, parallel in product(
+        sorted(options.values.seq), options.values.gpus, _algorithms(family, impl, options, given)
+    ):
+        for batch, heads, kv_heads in _widths(family, options, given):
+            frame: dict[str, Any] = {"seq_len": seq_len, "world_size": ranks, "batch": batch}
+            own = settled({**family.case.options, PARALLEL: parallel}, impl, ranks)
+            if PARALLEL not in impl.defaults:
+                own.pop(PARALLEL)
+            changes = {**sized(frame, impl, options), "heads": heads, "kv_heads": kv_heads, "options": own}
+            case = family.case.model_copy(update=changes)
+            found.setdefault(case.key, case)
+    return list(found.values())
+
+
+def _is_asked_for(case: Case, options: ResolvedOptions, given: Collection[str]) -> bool:
+    values = options.values
+    own = {**case.model_dump(), "pass": case.pass_}
+    for name in _FIXED:
+        asked = getattr(values, "pass_" if name == "pass" else name)
+        if name in given and own[name] not in asked and asked != ["auto"]:
+            return False
+    for name in IMPL_OPTIONS:
+        if name in given and name != PARALLEL and name in case.options:
+            asked, has = getattr(values, name), case.options[name]
+            if has != asked if name in LIST_OPTIONS else has not in asked:
+                return False
+    return True
+
+
+def _algorithms(
+    family: Family, impl: Implementation, options: ResolvedOptions, given: Collection[str]
+) -> Sequence[str | None]:
+    """Those given; else those measured; else the default."""
+    if PARALLEL in given and getattr(options.values, PARALLEL):
+        known = impl.parallel.algorithms if impl.parallel else ()
+        return [name for name in getattr(options.values, PARALLEL) if name in known] or [None]
+    measured = [point.case.options.get(PARALLEL) for point in family.points if point.case.options.get(PARALLEL)]
+    return list(dict.fromkeys(measured)) or [None]
+
+
+def _widths(family: Family, options: ResolvedOptions, given: Collection[str]) -> Iterator[tuple[int, int, int]]:
+    """Batch, heads and key heads: as given, or as measured."""
+    values = options.values
+    measured = dict.fromkeys((p.case.batch, p.case.heads, p.case.kv_heads) for p in family.points)
+    if not {"batch", "heads", "kv_heads"} & set(given):
+        yield from measured
+        return
+    batches = values.batch if "batch" in given else dict.fromkeys(batch for batch, _, _ in measured)
+    heads_given = values.heads if "heads" in given else dict.fromkeys(heads for _, heads, _ in measured)
+    for batch, heads in product(batches, heads_given):
+        for kv_heads in values.kv_heads or [heads]:
+            if heads % kv_heads:
+                raise UsageError(
+                    f"{options.where('kv_heads')} {kv_heads}: {format_length(heads)} heads are no multiple of it; "
+                    "give numbers of kv-heads that divide every number of heads"
+                )
+            yield batch, heads, kv_heads

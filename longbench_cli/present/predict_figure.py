@@ -1,0 +1,139 @@
+"""Predictions drawn against the sequence length: what was measured solid, what was not dashed, with its interval.
+
+Both axes are logarithmic, a colour a number of ranks. A predicted point has an open marker, and says so when it
+is pointed at.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from longbench_cli.analyse.prediction.forecast import Forecast
+from longbench_cli.present.axes import duration_axis, length_axis
+from longbench_cli.present.comm_figure import LegendEntry
+from longbench_cli.present.figures import PLOT_HEIGHT, page_layout, translucent
+from longbench_cli.present.predict_view import ROOFLINE, Section
+from longbench_cli.present.series import PALETTE
+from longbench_cli.present.units import format_duration
+from longbench_cli.record.schema import MeasuredPoint
+from longbench_cli.sweep.axes import format_length
+from longbench_cli.sweep.case import Case
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, slots=True)
+class PredictFigure:
+    """A figure, and the legend that the page draws for it."""
+
+    figure: go.Figure
+    legend: tuple[LegendEntry, ...]
+
+
+def predict_figure(section: Section, first_series: int) -> PredictFigure:
+    """Time against N; its series are numbered from ``first_series``."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    measured = section.family.points if section.family else ()
+    shown = [one for one in section.forecasts if one.seconds is not None]
+    lines = list(dict.fromkeys(_line(case) for case in _cases(measured, shown)))
+    legend = []
+    for index, line in enumerate(lines):
+        entry = LegendEntry(first_series + index, " ".join(line), PALETTE[index % len(PALETTE)], "dash")
+        legend.append(entry)
+        _add_measured(figure, entry, [point for point in measured if _line(point.case) == line])
+        _add_predicted(figure, entry, [one for one in shown if _line(one.case) == line])
+    lengths = [case.seq_len for case in _cases(measured, shown)]
+    times = [point.latency.median_ns for point in measured]
+    times += [end * 1e9 for one in shown if one.seconds for end in (one.seconds.low, one.seconds.high)]
+    layout = page_layout(
+        PLOT_HEIGHT,
+        "sequence length N, tokens",
+        length_axis(lengths or [1024]),
+        "time of one pass; dashed: predicted",
+        duration_axis(times),
+    )
+    figure.update_layout(layout)
+    return PredictFigure(figure, tuple(legend))
+
+
+def _cases(measured: Iterable[MeasuredPoint], forecasts: Iterable[Forecast]) -> list[Case]:
+    return [*(point.case for point in measured), *(one.case for one in forecasts)]
+
+
+def _line(case: Case) -> tuple[str, ...]:
+    """What the points of one line share, in words."""
+    words = [case.impl, case.pass_, f"{case.world_size} {'rank' if case.world_size == 1 else 'ranks'}"]
+    words += [str(case.options["parallel"])] if case.options.get("parallel") else []
+    words += [f"batch {format_length(case.batch)}"] if case.batch > 1 else []
+    return (*words, f"{case.heads} {'head' if case.heads == 1 else 'heads'}")
+
+
+def _add_measured(figure: go.Figure, entry: LegendEntry, points: Sequence[MeasuredPoint]) -> None:
+    ordered = sorted(points, key=lambda point: point.case.seq_len)
+    _add(
+        figure,
+        entry,
+        [(point.case.seq_len, point.latency.median_ns) for point in ordered],
+        [f"measured: {format_duration(point.latency.median_ns)}" for point in ordered],
+        {"line": {"color": entry.color, "width": 2.25}, "marker": {"size": 6, "symbol": "circle"}},
+    )
+
+
+def _add_predicted(figure: go.Figure, entry: LegendEntry, forecasts: Sequence[Forecast]) -> None:
+    ordered = sorted(forecasts, key=lambda one: one.case.seq_len)
+    edges = [(one.case.seq_len, one.seconds) for one in ordered if one.seconds and one.basis == "predicted"]
+    if edges:
+        figure.add_scatter(
+            x=[n for n, _ in edges] + [n for n, _ in edges[::-1]],
+            y=[found.low * 1e9 for _, found in edges] + [found.high * 1e9 for _, found in edges[::-1]],
+            fill="toself",
+            fillcolor=translucent(entry.color),
+            mode="lines",
+            line={"width": 0},
+            hoverinfo="skip",
+            meta=entry.series,
+        )
+    _add(
+        figure,
+        entry,
+        [(one.case.seq_len, one.seconds.value * 1e9) for one in ordered if one.seconds],
+        [_said(one) for one in ordered if one.seconds],
+        {"line": {"color": entry.color, "width": 2, "dash": "dash"}, "marker": {"size": 8, "symbol": "circle-open"}},
+    )
+
+
+def _add(
+    figure: go.Figure,
+    entry: LegendEntry,
+    values: Sequence[tuple[int, float]],
+    said: Sequence[str],
+    look: dict[str, Any],
+) -> None:
+    if not values:
+        return
+    figure.add_scatter(
+        x=[n for n, _ in values],
+        y=[time for _, time in values],
+        mode="lines+markers",
+        name=html.escape(entry.label, quote=False),
+        hovertext=[html.escape(text, quote=False) for text in said],
+        hovertemplate="%{hovertext}<extra></extra>",
+        meta=entry.series,
+        **look,
+    )
+
+
+def _said(one: Forecast) -> str:
+    if one.seconds is None:
+        return ""
+    time = format_duration(one.seconds.value * 1e9)
+    if one.basis == "roofline":
+        return f"{ROOFLINE}: {time}"
+    ends = f"{format_duration(one.seconds.low * 1e9)} to {format_duration(one.seconds.high * 1e9)}"
+    return "; ".join((f"predicted: {time} (90%: {ends})", *one.notes))
