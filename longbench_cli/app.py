@@ -59,7 +59,9 @@ COMMANDS = {
     "run": Command("longbench_cli.commands.run", "run", "Sweep lengths and implementations; verify, then time."),
     "verify": Command("longbench_cli.commands.verify", "verify", "Check an implementation in every way that applies."),
     "report": Command("longbench_cli.commands.report", "report", "Draw the curves of one or more run files."),
+    "predict": Command("longbench_cli.commands.predict", "predict", "Time and memory past what was measured."),
     "pattern": Command("longbench_cli.commands.pattern", "pattern", "What an attention sees, and how far that gets."),
+    "comm": Command("longbench_cli.commands.comm", "comm", "What ranks receive from each other, and how that grows."),
     "list": Command("longbench_cli.commands.listing", "list_", "Implementations, back ends, profiles or devices."),
     "doctor": Command("longbench_cli.commands.doctor", "doctor", "What this machine can measure, and how well."),
 }

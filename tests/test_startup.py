@@ -35,6 +35,7 @@ def test_importing_the_packages_is_light() -> None:
         "run --help",
         "report --help",
         "pattern --help",
+        "comm --help",
         "list --help",
         "doctor --help",
         "list profiles",

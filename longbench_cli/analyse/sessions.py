@@ -82,7 +82,7 @@ def _failure(failed: list[UnmeasuredPoint], sessions: int) -> UnmeasuredPoint:
 
 
 def _measured(measured: list[MeasuredPoint], told: list[UnmeasuredPoint], precision: float | None) -> MeasuredPoint:
-    """The sessions that ran alike, as one; telemetry, timing and details are those of the one in the middle."""
+    """The sessions that ran alike, as one; telemetry, timing, details and ranks are those of the one in the middle."""
     ways = Counter((point.case.backend, point.execution) for point in measured)
     way = ways.most_common(1)[0][0]
     alike = [point for point in measured if (point.case.backend, point.execution) == way]

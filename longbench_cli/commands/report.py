@@ -38,11 +38,11 @@ def report(
     from longbench_cli.present.files import write_whole
     from longbench_cli.record.journal import load_run
 
-    paths = _distinct(files or [_newest(RUNS_FOLDER)])
+    paths = distinct(files or [_newest(RUNS_FOLDER)])
     if output is None and format_ == "html":
         output = _beside(paths)
     if output is not None:
-        _refuse_input(output, paths)
+        refuse_input(output, paths)
     runs = [load_run(path) for path in paths]
     for warning in (warning for run in runs for warning in run.warnings):
         typer.echo(printable(f"longbench: warning: {warning}"), err=True)
@@ -71,7 +71,7 @@ def _newest(folder: Path) -> Path:
     return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def _distinct(paths: list[Path]) -> list[Path]:
+def distinct(paths: list[Path]) -> list[Path]:
     """Each file once, whatever it is called."""
     found: dict[str, Path] = {}
     for path in paths:
@@ -85,7 +85,8 @@ def _beside(paths: list[Path]) -> Path:
     return first.with_name(f"{first.stem}{more}.html")
 
 
-def _refuse_input(output: Path, paths: list[Path]) -> None:
+def refuse_input(output: Path, paths: list[Path]) -> None:
+    """Raise UsageError if ``output`` is one of the files to be read."""
     if any(_same_file(output, path) for path in paths):
         raise UsageError(f"{output}: is a run file to be read, not to be written over: choose another with -o")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from longbench_cli.sweep.axes import format_length
 
@@ -35,6 +35,12 @@ def length_axis(lengths: Sequence[int]) -> LogAxis:
     shown = [float(length) for length in distinct[::-1][::step][::-1]]
     low, high = _padded(distinct[0], distinct[-1], 0.05)
     return LogAxis(low, high, shown, [format_length(int(length)) for length in shown])
+
+
+def ranks_axis(ranks: Sequence[int]) -> LogAxis:
+    """As :func:`length_axis`, of plain numbers."""
+    axis = length_axis(ranks)
+    return replace(axis, texts=[f"{tick:.0f}" for tick in axis.ticks])
 
 
 def duration_axis(values_ns: Iterable[float]) -> LogAxis:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from longbench_cli.present.axes import LogAxis, bytes_axis, duration_axis, length_axis, rate_axis
 from longbench_cli.present.hover import hover_text
+from longbench_cli.present.rates import actual_tflops, dense_tflops
 from longbench_cli.present.series import Series
 from longbench_cli.present.strip import STRIP_AXIS, Strip, add_strip
-from longbench_cli.present.tables import actual_tflops, dense_tflops
 from longbench_cli.present.trust import is_doubtful
 from longbench_cli.record.schema import MeasuredPoint
 
@@ -29,7 +29,7 @@ OUTSIDE = 144
 """Pixels of the height that labels and legend take."""
 INK = "#808893"
 GRID = "rgba(128,136,147,0.22)"
-_SYMBOLS = {"fwd": "circle", "bwd": "square", "fwd+bwd": "diamond", "step": "triangle-up"}
+SYMBOLS = {"fwd": "circle", "bwd": "square", "fwd+bwd": "diamond", "step": "triangle-up"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +113,14 @@ def _add_series(figure: go.Figure, series: Series, quantity: _Quantity, index: i
             x=[n for n, _ in low + high[::-1]],
             y=[bound for _, bound in low + high[::-1]],
             fill="toself",
-            fillcolor=_translucent(series.color),
+            fillcolor=translucent(series.color),
             mode="lines",
             line={"width": 0},
             hoverinfo="skip",
             showlegend=False,
             **belongs,
         )
-    shape = _SYMBOLS[series.curve.case.pass_]
+    shape = SYMBOLS[series.curve.case.pass_]
     streamed = "-dot" if series.curve.execution == "streamed" else ""
     figure.add_scatter(
         x=[point.case.seq_len for point in points],
@@ -152,7 +152,8 @@ def _bands(series: Series, quantity: _Quantity) -> list[tuple[_Line, _Line]]:
     return [stretch for stretch in stretches if stretch[0]]
 
 
-def _translucent(color: str) -> str:
+def translucent(color: str) -> str:
+    """A colour of the palette, ``#rrggbb``, as that of a band."""
     red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.22)"
 
@@ -177,29 +178,34 @@ def _add_references(figure: go.Figure, first: int, last: int, start: float, y_ax
 
 
 def _lay_out(figure: go.Figure, title: str, x_axis: LogAxis, y_axis: LogAxis, strip: Strip) -> None:
-    line = {"gridcolor": GRID, "linecolor": INK, "zeroline": False, "ticks": "outside", "tickcolor": GRID}
     height = PLOT_HEIGHT + strip.height
     strip_share = strip.height / (height - OUTSIDE)
-    figure.update_layout(
-        template="none",
-        height=height,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
-        margin={"l": 76, "r": 16, "t": 36, "b": 48},
-        hovermode="closest",
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": "#2f7fd6"},
-        hoverlabel={"align": "left", "font": {"size": 12}},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": -0.16, "yanchor": "top", "itemwidth": 40},
-        xaxis={
-            "type": "log", "range": x_axis.range, "tickvals": x_axis.ticks, "ticktext": x_axis.texts,
-            "title": {"text": "sequence length N, tokens", "standoff": 8, "font": {"size": 13}}, **line,
-        },
-        yaxis={
-            "type": "log", "range": y_axis.range, "tickvals": y_axis.ticks, "ticktext": y_axis.texts,
-            "title": {"text": title, "standoff": 6, "font": {"size": 13}},
-            "domain": [0, 1 - strip_share], "automargin": True, **line,
-        },
-    )  # fmt: skip
+    figure.update_layout(page_layout(height, "sequence length N, tokens", x_axis, title, y_axis))
+    figure.update_layout(yaxis={"domain": [0, 1 - strip_share]})
     if strip.height:
         figure.update_layout({STRIP_AXIS: {**strip.axis, "domain": [1 - strip_share, 1]}})
+
+
+def page_layout(height: int, x_title: str, x_axis: LogAxis, y_title: str, y_axis: LogAxis) -> dict[str, Any]:
+    """How a log-log figure of ``height`` pixels stands on a page, light or dark; the page has its legend."""
+    line = {"gridcolor": GRID, "linecolor": INK, "zeroline": False, "ticks": "outside", "tickcolor": GRID}
+    return {
+        "template": "none",
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        "margin": {"l": 76, "r": 16, "t": 36, "b": 48},
+        "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": "#2f7fd6"},
+        "hoverlabel": {"align": "left", "font": {"size": 12}},
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.16, "yanchor": "top", "itemwidth": 40},
+        "xaxis": {
+            "type": "log", "range": x_axis.range, "tickvals": x_axis.ticks, "ticktext": x_axis.texts,
+            "title": {"text": x_title, "standoff": 8, "font": {"size": 13}}, **line,
+        },
+        "yaxis": {
+            "type": "log", "range": y_axis.range, "tickvals": y_axis.ticks, "ticktext": y_axis.texts,
+            "title": {"text": y_title, "standoff": 6, "font": {"size": 13}}, "automargin": True, **line,
+        },
+    }  # fmt: skip

@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 
 from longbench_cli.analyse.curves import AnyPoint
+from longbench_cli.present.point_cells import exchange_words
+from longbench_cli.present.rates import actual_tflops, dense_tflops, median_per_block
 from longbench_cli.present.series import Series, format_options
-from longbench_cli.present.tables import actual_tflops, dense_tflops, median_per_block
 from longbench_cli.present.trust import holds, precision_words
 from longbench_cli.present.units import count, format_bytes, format_duration, format_interval, format_significant
+from longbench_cli.record.schema import MeasuredPoint
 from longbench_cli.sweep.axes import format_length
 
 _LONGEST_LINE = 160
@@ -46,6 +48,8 @@ def _outcome(point: AnyPoint) -> list[str]:
     actual, dense = actual_tflops(point), dense_tflops(point)
     if actual is not None and dense is not None:
         lines.append(f"{format_significant(actual)} TFLOP/s actual, {format_significant(dense)} dense-equivalent")
+    if isinstance(point, MeasuredPoint) and (words := exchange_words(point)):
+        lines.append(f"receives {words}" if point.cost.comm_bytes else words)
     if point.memory is not None and point.memory.peak_bytes is not None:
         lines.append(f"peak memory {format_bytes(point.memory.peak_bytes)}")
     if point.memory is not None and point.memory.nvml_peak_bytes is not None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from longbench_cli.present.tables import Cell, Table
 
-_NUMBERS_START, _NUMBERS_END = "median", "TFLOP/s (dense-equivalent)"
+POINT_NUMBERS = ("median", "TFLOP/s (dense-equivalent)")
+"""First and last of the columns that a point without a number has nothing in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,13 @@ class HtmlTable:
     rows: tuple[tuple[HtmlCell, ...], ...]
 
 
-def lay_out(table: Table) -> HtmlTable:
-    """``table`` with the reason of a point that has no number in place of its numbers."""
+def lay_out(table: Table, numbers: tuple[str, str] = POINT_NUMBERS) -> HtmlTable:
+    """``table`` with the reason of a point that has no number in place of its ``numbers``."""
     kinds = tuple(_kind(title, numeric) for title, numeric in zip(table.columns, table.numeric, strict=True))
-    if "reason" not in table.columns:
+    if not {"reason", *numbers} <= set(table.columns):
         return HtmlTable(tuple(zip(table.columns, kinds, strict=True)), tuple(_cells(row, kinds) for row in table.rows))
     at = table.columns.index("reason")
-    first, last = table.columns.index(_NUMBERS_START), table.columns.index(_NUMBERS_END)
+    first, last = (table.columns.index(name) for name in numbers)
     kept = [index for index in range(len(kinds)) if index != at]
     rows = []
     for row in table.rows:
@@ -48,6 +49,8 @@ def lay_out(table: Table) -> HtmlTable:
 def _kind(title: str, numeric: bool) -> str:
     if title in ("status", "verdict"):
         return "status"
+    if title == "reason":
+        return "reason"
     return "num" if numeric else "long" if title == "why" or title.endswith("to the next") else "word"
 
 

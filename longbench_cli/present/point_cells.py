@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from longbench_cli.analyse.parallel_scaling import received_bytes
+from longbench_cli.measure.judge import percent
 from longbench_cli.present.series import Varied, format_varied
 from longbench_cli.present.trust import precision_words, verdict_words
 from longbench_cli.present.units import count, format_bytes, format_duration, format_significant, tflops
@@ -26,7 +28,7 @@ def cells(record: RecordedPoint, varied: Varied) -> tuple[str, str, str, str, st
         f"{format_duration(median_ns)} {precision_words(record.latency)}",
         format_significant(tflops(record.cost.flops, median_ns)) if median_ns > 0 else "",
         format_bytes(peak) if peak is not None else "",
-        "; ".join(part for part in (_verified(record), verdict_words(record.verdict)) if part),
+        "; ".join(part for part in (_verified(record), exchange_words(record), verdict_words(record.verdict)) if part),
     )
 
 
@@ -42,7 +44,7 @@ def one_line(record: RecordedPoint, varied: Varied) -> str:
         f"peak {peak}" if peak else "",
         f"verified: {_verified(record)}",
     ]
-    parts.append(verdict_words(record.verdict))
+    parts += [exchange_words(record), verdict_words(record.verdict)]
     return f"{name}: {', '.join(part for part in parts if part)}"
 
 
@@ -53,13 +55,25 @@ def label(case: Case, varied: Varied) -> str:
     return f"{_name(case, varied)} {format_length(case.seq_len)}{batch} {case.pass_}{causal}"
 
 
+def exchange_words(record: MeasuredPoint) -> str:
+    """``1.20 MiB a rank, 80% hidden``: what the rank that receives most receives; empty on one rank."""
+    if not record.ranks:
+        return ""
+    most, told = max(received_bytes(record.ranks)), record.communication
+    if not most:
+        return "nothing exchanged"
+    hidden = "" if told is None or told.overlap is None else f", {percent(told.overlap)} hidden"
+    return f"{format_bytes(most)} a rank{hidden}"
+
+
 def _verified(record: MeasuredPoint) -> str:
     return f"{record.verification.status} ({count(record.verification.rows, 'row')})"
 
 
 def _name(case: Case, varied: Varied) -> str:
     backend = "" if case.backend in ("none", "auto") else f"({case.backend})"
-    return " ".join(part for part in (case.impl, backend, format_varied(case, varied)) if part)
+    ranks = count(case.world_size, "rank") if case.world_size > 1 else ""
+    return " ".join(part for part in (case.impl, backend, format_varied(case, varied), ranks) if part)
 
 
 def duration(value: float) -> str:

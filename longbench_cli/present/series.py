@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from longbench_cli.analyse.curves import UNRESOLVED, Curve, curves_of
+from longbench_cli.analyse.curves import UNRESOLVED, Curve, Workload, curves_of
 from longbench_cli.analyse.scaling import (
     LocalExponent,
     PowerLaw,
@@ -49,13 +49,27 @@ class Series:
     speedup: Speedup | None
 
 
+class Named(Protocol):
+    """A curve of any kind, as far as its name goes."""
+
+    @property
+    def run(self) -> int: ...
+
+    @property
+    def case(self) -> Case: ...
+
+    @property
+    def execution(self) -> str: ...
+
+    @property
+    def workload(self) -> Workload: ...
+
+
 def build_series(runs: Sequence[Run]) -> list[Series]:
     """Name, colour and fit every curve of ``runs``."""
     curves = curves_of(runs)
-    variants = _names(curves, [run_label(run, runs) for run in runs])
-    colors: dict[tuple[str, ...], str] = {}
-    for variant in variants:
-        colors.setdefault(variant, PALETTE[len(colors) % len(PALETTE)])
+    variants = variant_names(curves, runs)
+    colors = colors_of(variants)
     return [
         Series(
             curve=curve,
@@ -77,7 +91,12 @@ def run_label(run: Run, runs: Sequence[Run]) -> str:
     return run.path.stem if len(same_name) == 1 else str(run.path)
 
 
-def _names(curves: Sequence[Curve], run_labels: Sequence[str]) -> list[tuple[str, ...]]:
+def colors_of(variants: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """A colour for each, in the order in which they come."""
+    return {variant: PALETTE[number % len(PALETTE)] for number, variant in enumerate(dict.fromkeys(variants))}
+
+
+def variant_names(curves: Sequence[Named], runs: Sequence[Run]) -> list[tuple[str, ...]]:
     """For each curve its implementation, and the value of every axis that varies, the pass aside."""
     names: list[list[str]] = [[curve.case.impl] for curve in curves]
     of_impl: dict[str, list[int]] = {}
@@ -97,57 +116,58 @@ def _names(curves: Sequence[Curve], run_labels: Sequence[str]) -> list[tuple[str
     for name, curve in zip(names, curves, strict=True):
         if curve.execution != "resident":
             name.append(curve.execution)
-    _add_runs(names, curves, run_labels)
+    _add_runs(names, curves, runs)
     return [tuple(part for part in name if part) for name in names]
 
 
-def _add_runs(names: list[list[str]], curves: Sequence[Curve], run_labels: Sequence[str]) -> None:
+def _add_runs(names: list[list[str]], curves: Sequence[Named], runs: Sequence[Run]) -> None:
     """Add the run to every curve if the same curve is in more than one run."""
     seen: dict[tuple[str, ...], set[int]] = {}
     for name, curve in zip(names, curves, strict=True):
         seen.setdefault((*name, curve.case.pass_), set()).add(curve.run)
     if any(len(places) > 1 for places in seen.values()):
+        labels = [run_label(run, runs) for run in runs]
         for name, curve in zip(names, curves, strict=True):
-            name.append(f"[{run_labels[curve.run]}]")
+            name.append(f"[{labels[curve.run]}]")
 
 
-def _backend(curve: Curve) -> str:
+def _backend(curve: Named) -> str:
     return "" if curve.case.backend == UNRESOLVED else curve.case.backend
 
 
-def _mask(curve: Curve) -> str:
+def _mask(curve: Named) -> str:
     return "causal" if curve.case.causal else "full"
 
 
-def _dtype(curve: Curve) -> str:
+def _dtype(curve: Named) -> str:
     return curve.case.dtype
 
 
-def _heads(curve: Curve) -> str:
+def _heads(curve: Named) -> str:
     return f"{curve.case.heads} heads"
 
 
-def _kv_heads(curve: Curve) -> str:
+def _kv_heads(curve: Named) -> str:
     return f"{curve.case.kv_heads} kv heads"
 
 
-def _head_dim(curve: Curve) -> str:
+def _head_dim(curve: Named) -> str:
     return f"head dim {curve.case.head_dim}"
 
 
-def _workload(curve: Curve) -> str:
+def _workload(curve: Named) -> str:
     return format_workload(curve)
 
 
-def _ranks(curve: Curve) -> str:
+def _ranks(curve: Named) -> str:
     return count(curve.case.world_size, "rank")
 
 
-def _device(curve: Curve) -> str:
+def _device(curve: Named) -> str:
     return curve.case.device
 
 
-def format_workload(curve: Curve) -> str:
+def format_workload(curve: Named) -> str:
     """``batch 4``, or ``1m tokens`` where the batch shrinks as the sequence grows."""
     if curve.workload == "batch":
         return f"batch {curve.case.batch}"

@@ -1,32 +1,14 @@
-"""Tables of points and of fits, as text: the Markdown and the HTML outputs draw the same cells."""
+"""Tables as text: the Markdown and the HTML outputs draw the same cells; and the table of fits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from longbench_cli.analyse.curves import AnyPoint
-from longbench_cli.analyse.sessions import merged_points
 from longbench_cli.present.findings import growth
-from longbench_cli.present.series import Series, format_options, run_label
-from longbench_cli.present.trust import holds, precision_words
-from longbench_cli.present.units import (
-    count,
-    format_bytes,
-    format_duration,
-    format_fixed,
-    format_interval,
-    format_range,
-    format_significant,
-    is_count,
-    tflops,
-)
-from longbench_cli.record.schema import MeasuredPoint
+from longbench_cli.present.series import Series
+from longbench_cli.present.units import format_fixed, format_range
 from longbench_cli.sweep.axes import format_length
-
-if TYPE_CHECKING:
-    from longbench_cli.record.journal import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,212 +29,23 @@ class Table:
     common: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    title: str
-    cell: Callable[[str, AnyPoint], Cell]
-    numeric: bool = False
-    always: bool = False
-    blanks_vary: bool = True  # else a column of one value and blanks is said once for all points
+NOTHING = Cell("", None)
+"""An empty cell."""
 
 
-_NOTHING = Cell("", None)
+def word(value: str) -> Cell:
+    """Text, or nothing where it is empty."""
+    return Cell(value, value) if value else NOTHING
 
 
-def _word(value: str) -> Cell:
-    return Cell(value, value) if value else _NOTHING
+def number(value: float | None, show: Callable[[float], str]) -> Cell:
+    """A number as ``show`` has it, or nothing."""
+    return NOTHING if value is None else Cell(show(value), value)
 
 
-def _number(value: float | None, show: Callable[[float], str]) -> Cell:
-    return _NOTHING if value is None else Cell(show(value), value)
-
-
-def _whole(value: int) -> Cell:
+def whole(value: int) -> Cell:
+    """A whole number."""
     return Cell(str(value), value)
-
-
-def _median(_run: str, point: AnyPoint) -> Cell:
-    return _number(point.latency.median_ns if point.latency else None, format_duration)
-
-
-def _interval(_run: str, point: AnyPoint) -> Cell:
-    latency = point.latency
-    if latency is None or latency.ci95_ns is None:
-        return _NOTHING
-    return Cell(format_interval(*latency.ci95_ns, latency.median_ns), latency.noise)
-
-
-def _precision(_run: str, point: AnyPoint) -> Cell:
-    return Cell(precision_words(point.latency), point.latency.noise) if point.latency else _NOTHING
-
-
-def _holds(_run: str, point: AnyPoint) -> Cell:
-    return _word(holds(point.latency)) if point.latency else _NOTHING
-
-
-def _verdict(_run: str, point: AnyPoint) -> Cell:
-    return _word(point.verdict.kind) if isinstance(point, MeasuredPoint) and point.verdict else _NOTHING
-
-
-def _why(_run: str, point: AnyPoint) -> Cell:
-    return _word("; ".join(point.verdict.reasons)) if isinstance(point, MeasuredPoint) and point.verdict else _NOTHING
-
-
-def _per_block(_run: str, point: AnyPoint) -> Cell:
-    return _number(median_per_block(point), format_duration)
-
-
-def _size(_run: str, point: AnyPoint) -> Cell:
-    """What the options of a model, or its defaults, come to."""
-    known = {name: point.details[name] for name in ("depth", "dim", "parameters") if name in point.details}
-    if point.case.kind != "model" or not all(is_count(value) for value in known.values()):
-        return _NOTHING
-    parts = [count(known["depth"], "layer")] if "depth" in known else []
-    parts += [f"width {known['dim']}"] if "dim" in known else []
-    if "parameters" in known:
-        parts.append(f"{format_significant(known['parameters'] / 1e6)} million parameters")
-    return Cell(", ".join(parts), known.get("parameters")) if parts else _NOTHING
-
-
-def _iterations(_run: str, point: AnyPoint) -> Cell:
-    return _whole(len(point.latency.iterations_ns)) if point.latency else _NOTHING
-
-
-def _actual(_run: str, point: AnyPoint) -> Cell:
-    return _number(actual_tflops(point), format_significant)
-
-
-def _dense(_run: str, point: AnyPoint) -> Cell:
-    return _number(dense_tflops(point), format_significant)
-
-
-def _peak(_run: str, point: AnyPoint) -> Cell:
-    return _number(point.memory.peak_bytes if point.memory else None, format_bytes)
-
-
-def _nvml(_run: str, point: AnyPoint) -> Cell:
-    return _number(point.memory.nvml_peak_bytes if point.memory else None, format_bytes)
-
-
-def _verified(_run: str, point: AnyPoint) -> Cell:
-    found = point.verification
-    if found is None:
-        return _NOTHING
-    return _word(found.status if found.status == "skipped" else f"{found.status}, {found.rows} rows")
-
-
-def _error(_run: str, point: AnyPoint) -> Cell:
-    found = point.verification
-    if found is None or found.max_error is None:
-        return _NOTHING
-    share = found.max_error / found.tolerance if found.tolerance else None
-    return Cell(f"{found.max_error:.2g} / {found.tolerance:.2g}", share)
-
-
-def actual_tflops(point: AnyPoint) -> float | None:
-    """TFLOP/s of the work that was really done; None for a point without a latency."""
-    return _rate(point.cost.flops, point) if isinstance(point, MeasuredPoint) else None
-
-
-def dense_tflops(point: AnyPoint) -> float | None:
-    """TFLOP/s as if full attention had done it in that time; None for a point without a latency."""
-    return _rate(point.cost.dense_flops, point) if isinstance(point, MeasuredPoint) else None
-
-
-def median_per_block(point: AnyPoint) -> float | None:
-    """Nanoseconds of the median over the blocks of a sequence; None for a point without one or the other."""
-    blocks = point.details.get("blocks")
-    if not isinstance(point, MeasuredPoint) or not is_count(blocks) or blocks < 1:
-        return None
-    return point.latency.median_ns / blocks
-
-
-def _rate(flops: int, point: MeasuredPoint) -> float | None:
-    """None too where the clock was too coarse to see the pass."""
-    return tflops(flops, point.latency.median_ns) if point.latency.median_ns > 0 else None
-
-
-_COLUMNS = (
-    _Column("run", lambda run, _point: _word(run)),
-    _Column("implementation", lambda _run, point: _word(point.case.impl), always=True),
-    _Column("kind", lambda _run, point: _word(point.case.kind)),
-    _Column("back end", lambda _run, point: _word(point.case.backend), always=True),
-    _Column("pass", lambda _run, point: _word(point.case.pass_), always=True),
-    _Column("N", lambda _run, point: Cell(format_length(point.case.seq_len), point.case.seq_len), True, True),
-    _Column("batch", lambda _run, point: _whole(point.case.batch), True),
-    _Column("heads", lambda _run, point: _whole(point.case.heads), True),
-    _Column("kv heads", lambda _run, point: _whole(point.case.kv_heads), True),
-    _Column("head dim", lambda _run, point: _whole(point.case.head_dim), True),
-    _Column("dtype", lambda _run, point: _word(point.case.dtype)),
-    _Column("causal", lambda _run, point: _word("yes" if point.case.causal else "no")),
-    _Column("ranks", lambda _run, point: _whole(point.case.world_size), True),
-    _Column("device", lambda _run, point: _word(point.case.device)),
-    _Column("options", lambda _run, point: _word(format_options(point.case.options))),
-    _Column("model size", _size),
-    _Column("status", lambda _run, point: _word(point.status), always=True),
-    _Column("median", _median, True, True),
-    _Column("median per block", _per_block, True),
-    _Column("precision", _precision, True, True),
-    _Column("95% interval", _interval, True),
-    _Column("interval holds", _holds, blanks_vary=False),
-    _Column("iterations", _iterations, True, True),
-    _Column("TFLOP/s (actual)", _actual, True, True),
-    _Column("TFLOP/s (dense-equivalent)", _dense, True, True),
-    _Column("peak memory", _peak, True),
-    _Column("NVML peak", _nvml, True),
-    _Column("verified", _verified, always=True),
-    _Column("max error / tolerance", _error, True),
-    _Column("verdict", _verdict, blanks_vary=False),
-    _Column("why", _why),
-    _Column("execution", lambda _run, point: _word(point.execution)),
-    _Column("reason", lambda _run, point: _word(point.reason or "")),
-)
-_REASONS = ("reason", "why")
-
-
-def points_table(runs: Sequence[Run]) -> Table:
-    """Every point of ``runs``, one a row, sessions merged; what is the same in all of them goes to ``common``."""
-    points = [merged_points(run) for run in runs]
-    pairs = [(run_label(run, runs), point) for run, own in zip(runs, points, strict=True) for point in _by_curve(own)]
-    cells = [tuple(column.cell(*pair) for pair in pairs) for column in _COLUMNS]
-    kept: list[int] = []
-    common: list[tuple[str, str]] = []
-    for index, column in enumerate(_COLUMNS):
-        if column.title == "options" and (given := _own_options(runs)) is not None:
-            common += given
-            continue
-        values = {cell.text for cell in cells[index]} - (set() if column.blanks_vary else {""})
-        if column.always or len(values) > 1 or (column.title in _REASONS and values - {""}):
-            kept.append(index)
-        elif values - {""} and column.title != "run":
-            common.append((column.title, values.pop()))
-    return Table(
-        columns=tuple(_COLUMNS[index].title for index in kept),
-        numeric=tuple(_COLUMNS[index].numeric for index in kept),
-        rows=tuple(tuple(cells[index][row] for index in kept) for row in range(len(pairs))),
-        common=tuple(common),
-    )
-
-
-def _own_options(runs: Sequence[Run]) -> list[tuple[str, str]] | None:
-    """The options of each implementation that has some; None if one has different ones at different points."""
-    found: dict[str, set[str]] = {}
-    for point in (point for run in runs for point in run.points):
-        found.setdefault(point.case.impl, set()).add(format_options(point.case.options))
-    if any(len(options) > 1 for options in found.values()):
-        return None
-    return [(f"{impl} options", options.pop()) for impl, options in found.items() if options - {""}]
-
-
-def _by_curve(points: Sequence[AnyPoint]) -> list[AnyPoint]:
-    """A sweep measures in an order of its own; people read a curve from its shortest length up."""
-    first_seen: dict[tuple[str, str], int] = {}
-
-    def place(point: AnyPoint) -> tuple[int, int]:
-        curve = point.case.model_copy(update={"backend": ""}).curve
-        return first_seen.setdefault((curve, point.execution), len(first_seen)), point.case.seq_len
-
-    return sorted(points, key=place)
 
 
 _FIT_COLUMNS = (
@@ -279,15 +72,15 @@ def fits_table(series: Sequence[Series]) -> Table:
 
 def _fit_row(series: Series) -> tuple[Cell, ...]:
     fit = series.fit
-    work = _NOTHING if series.work is None else Cell(format_fixed(series.work, 3), series.work)
+    work = NOTHING if series.work is None else Cell(format_fixed(series.work, 3), series.work)
     steps = " · ".join(
         f"{format_length(step.shorter)}→{format_length(step.longer)} {format_fixed(step.exponent, 2)}"
         for step in series.local
     )
-    name = (_word(series.label), _word(series.curve.case.backend))
+    name = (word(series.label), word(series.curve.case.backend))
     if fit is None:
         why = " · ".join(part for part in (growth(series), steps) if part)
-        return (*name, Cell("no fit", None), _NOTHING, work, _NOTHING, _NOTHING, _NOTHING, _word(why))
+        return (*name, Cell("no fit", None), NOTHING, work, NOTHING, NOTHING, NOTHING, word(why))
     return (
         *name,
         Cell(format_fixed(fit.exponent, 3), fit.exponent),
@@ -295,6 +88,6 @@ def _fit_row(series: Series) -> tuple[Cell, ...]:
         work,
         Cell(f"{fit.r_squared:.4f}", fit.r_squared),
         Cell(format_range((fit.shortest, fit.longest)), fit.longest),
-        _whole(fit.points),
-        _word(steps),
+        whole(fit.points),
+        word(steps),
     )

@@ -65,6 +65,14 @@ def format_bytes(count: float) -> str:
     return f"{count:.0f} B"
 
 
+def format_rate(bytes_per_s: float) -> str:
+    """``12500000000`` as ``12.5 GB/s``: powers of ten, as networks and nccl-tests count."""
+    for size, unit in ((1e12, "TB/s"), (1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")):
+        if bytes_per_s >= size:
+            return f"{format_significant(bytes_per_s / size)} {unit}"
+    return f"{bytes_per_s:.0f} B/s"
+
+
 def is_count(value: object) -> TypeGuard[int]:
     """Whether what a file holds is a number of things, of a size that can be reckoned with."""
     return type(value) is int and 0 <= value <= _LARGEST

@@ -30,6 +30,11 @@ def _lines() -> list[dict[str, Any]]:
             )
             lines.append(point)
     lines.append(lines[1] | {"session": 1})
+    for ranks in (2, 4):  # with one of those above strong and weak curves over ranks
+        case = {"impl": "dilated", "kind": "op", "seq_len": 1024 * ranks, "world_size": ranks, "options": {}}
+        lines.append(filled(MeasuredPoint, "text", key=f"w{ranks}", session=0, case=case))
+        shorter = case | {"seq_len": 2048}
+        lines.append(filled(MeasuredPoint, "text", key=f"strong{ranks}", session=0, case=shorter))
     failed = {"impl": "vanilla", "kind": "op", "backend": "auto", "seq_len": 8192}
     lines.append(filled(UnmeasuredPoint, "text", key="failed", case=failed))
     lines.append(filled(UnmeasuredPoint, "text", key="failed", status="crashed", session=1, case=failed))

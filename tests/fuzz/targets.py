@@ -30,8 +30,9 @@ from longbench_cli.execute.prune import Evidence
 from longbench_cli.present.export import to_csv, to_json, to_markdown
 from longbench_cli.present.facts import command_line, flatten, machine_of, run_facts
 from longbench_cli.present.point_cells import one_line
+from longbench_cli.present.points_table import points_table
 from longbench_cli.present.series import NOTHING_VARIES, build_series
-from longbench_cli.present.tables import fits_table, points_table
+from longbench_cli.present.tables import fits_table
 from longbench_cli.printable import LONGEST
 from longbench_cli.record.journal import is_started
 from longbench_cli.record.loading import Run, load_run

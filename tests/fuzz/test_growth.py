@@ -15,8 +15,10 @@ from hostile_runs import write_lines
 from longbench_cli.analyse.curves import curves_of
 from longbench_cli.errors import UsageError
 from longbench_cli.present.facts import flatten
+from longbench_cli.present.points_table import points_table
+from longbench_cli.present.rank_section import rank_section
 from longbench_cli.present.series import build_series
-from longbench_cli.present.tables import fits_table, points_table
+from longbench_cli.present.tables import fits_table
 from longbench_cli.record.loading import load_run
 from longbench_cli.sweep.axes import parse_lengths, parse_words
 from longbench_cli.sweep.options import resolve
@@ -119,6 +121,10 @@ def test_a_profile_that_has_no_end_is_not_read_to_it() -> None:
         {"impl": "sparse", "seq": str(2**50), "match_flops": "dilated", "pattern": "strided,fixed"},
         {"impl": "vanilla", "seq": "1:9999:+1", "heads": "1:9999:+1"},
         {"impl": "sliding-window", "seq": str(2**50), "window": str(2**50), "batch": str(2**50)},
+        {"impl": "dilated", "seq": "1:9999:+1", "gpus": "16k"},
+        {"impl": "dilated", "seq": "1b", "gpus": "1k", "causal": "true", "heads": "64"},
+        {"impl": "vanilla", "seq": str(2**50), "gpus": "1k", "parallel": "ring,zigzag,ulysses,allgather"},
+        {"impl": "longnet", "seq": "1b", "batch": "16k", "gpus": "16k", "pass": "step"},
     ],
 )
 def test_no_size_is_too_large_to_plan_or_refuse_at_once(asked: dict[str, object]) -> None:
@@ -133,6 +139,17 @@ def test_a_plan_grows_as_its_segments() -> None:
         )
 
     assert grows(plan, lambda n: n, 200) < TWICE
+
+
+@pytest.mark.parametrize("impl", ["dilated", "vanilla"])
+def test_a_plan_grows_as_its_ranks(impl: str) -> None:
+    def plan(ranks: int) -> object:
+        asked = {"parallel": "ring,zigzag,ulysses,allgather"} if impl == "vanilla" else {}
+        return make_plan(
+            resolve({"impl": impl, "seq": "1m", "heads": "1k", "device": "cpu", "gpus": str(ranks), **asked})
+        )
+
+    assert grows(plan, lambda n: n, 64) < TWICE
 
 
 def other_impl(number: int) -> dict[str, Any]:
@@ -155,7 +172,11 @@ def sessions(number: int) -> dict[str, Any]:
     return {"session": number}
 
 
-@pytest.mark.parametrize("differ", [other_impl, other_options, unresolved, same, sessions])
+def ranks(number: int) -> dict[str, Any]:
+    return {"world_size": number + 1, "seq_len": 1024 * (number + 1)}
+
+
+@pytest.mark.parametrize("differ", [other_impl, other_options, unresolved, same, sessions, ranks])
 def test_a_longer_run_is_no_more_than_longer(differ: Callable[[int], dict[str, Any]], tmp_path: Path) -> None:
     def of_size(count: int) -> Any:
         lines: list[dict[str, Any]] = [BASE[0]]
@@ -166,7 +187,8 @@ def test_a_longer_run_is_no_more_than_longer(differ: Callable[[int], dict[str, A
             lines.append(point | {"key": key, "case": point["case"] | change})
         return load_run(write_lines(tmp_path / f"{count}.jsonl", lines))
 
-    for call in (curves_of, build_series, points_table, lambda runs: fits_table(build_series(runs))):
+    tables = (lambda runs: fits_table(build_series(runs)), lambda runs: rank_section(runs).tables())
+    for call in (curves_of, build_series, points_table, *tables):
         assert grows(lambda run, call=call: call([run]), of_size, 150) < TWICE
 
 

@@ -11,7 +11,8 @@ from html.parser import HTMLParser
 import pytest
 from sample_runs import make_case, make_run, measured, realistic_points, unmeasured
 
-from longbench_cli.present.report import render_report, script_json
+from longbench_cli.present.page import script_json
+from longbench_cli.present.report import render_report
 from longbench_cli.record.schema import POINT, RunHeader
 
 EVIL = "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">\u2028'\"&"
