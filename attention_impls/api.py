@@ -195,37 +195,44 @@ def implementations() -> dict[str, Implementation]:
 
 
 def get_implementation(name: str) -> Implementation:
-    """The implementation called ``name``, or the function at ``package.module:function``.
+    """The implementation called ``name``, an installed package's, or the one at ``package.module:function``.
 
     Raises:
         UnknownImplementation: nothing goes by that name, or it does not import.
     """
     if ":" in name:
         return _from_path(name)
-    known = implementations()
-    if name not in known:
-        raise UnknownImplementation(
-            f"unknown implementation {name!r}: choose from {', '.join(sorted(known))}, "
-            "or give your own as package.module:function"
-        )
-    return known[name]
+    found = _builtin().get(name)
+    if found is not None:
+        return found
+    point = next(iter(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=name)), None)
+    if point is not None:
+        return _from_entry_point(point)
+    raise UnknownImplementation(
+        f"unknown implementation {name!r}: choose from {', '.join(sorted(implementations()))}, "
+        "or give your own as package.module:function"
+    )
 
 
 def _lazy_entry_point(point: importlib.metadata.EntryPoint) -> Implementation:
-    loaded: list[Implementation] = []
-
-    def resolve() -> Implementation:
-        if not loaded:
-            loaded.append(_as_implementation(point.name, point.load()))
-        return loaded[0]
-
+    """What can be told without importing the package; :func:`get_implementation` imports it."""
     return Implementation(
         name=point.name,
         summary=f"from {point.value}",
-        load=lambda: resolve().load(),
-        pattern=lambda shape, options: resolve().pattern(shape, options),
-        details=lambda shape, options: resolve().details(shape, options),
+        load=lambda: _from_entry_point(point).load(),
+        pattern=lambda shape, options: _from_entry_point(point).pattern(shape, options),
+        details=lambda shape, options: _from_entry_point(point).details(shape, options),
     )
+
+
+def _from_entry_point(point: importlib.metadata.EntryPoint) -> Implementation:
+    try:
+        target = point.load()
+    except Exception as error:  # whatever the package raises while it is imported
+        raise UnknownImplementation(
+            f"implementation {point.name!r} ({point.value}) does not import: {type(error).__name__}: {error}"
+        ) from error
+    return _as_implementation(point.name, target)
 
 
 def _from_path(path: str) -> Implementation:

@@ -8,6 +8,7 @@ awaited in the same order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, Protocol
 
 import torch
@@ -62,7 +63,8 @@ class Communicator:
         rank: of this process.
         world_size: ranks that share the sequence.
         calls: collectives begun since the process began, or left to others: the same for all ranks that have
-            got equally far. ``on_call`` is told: it says where a rank that hangs is.
+            got equally far. ``on_call`` is told, and of which kind this rank's own is: it says where a rank that
+            hangs is.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Communicator:
         rank: int,
         world_size: int,
         groups: Groups,
-        on_call: Callable[[int], None] = lambda _calls: None,
+        on_call: Callable[[int, Kind | None], None] = lambda _calls, _kind: None,
     ) -> None:
         self.rank = rank
         self.world_size = world_size
@@ -88,7 +90,7 @@ class Communicator:
 
     def leave(self, calls: int) -> None:
         """Count ``calls`` that other ranks make without this one."""
-        if self._answers is None:
+        if calls and self._answers is None:
             self._count(calls)
             if self._keeping:
                 self._kept.leave(calls)
@@ -209,9 +211,10 @@ class Communicator:
         """Free what :meth:`keep` remembers."""
         self._keeping, self._kept = False, KeptPass()
 
-    def _count(self, calls: int) -> None:
+    def _count(self, calls: int, kind: Kind | None = None) -> None:
+        """So many more, the last of ``kind``; of None if others make them."""
         self.calls += calls
-        self._on_call(self.calls)
+        self._on_call(self.calls, kind)
 
     def _call(self, kind: Kind, counted: Count, begin: Callable[[], Pending]) -> Pending:
         if self._answers is not None:
@@ -219,7 +222,7 @@ class Communicator:
             if brought is None or kept_kind != kind:
                 raise RuntimeError(f"the pass that was kept has no such call here: {kind}")
             return Pending(brought)
-        self._count(1)
+        self._count(1, kind)
         self._counted.append((kind, counted))
         pending = begin()
         if self._keeping:
@@ -253,9 +256,13 @@ class TorchGroups:
     Every rank of the job makes it, and prepares the same groups in the same order. ``new_group`` with
     ``use_local_synchronization``, which would let a group's members do that alone, names a group by how many a
     rank has made before (torch 2.13): ranks that are in different numbers of groups wait for each other for ever.
+
+    ``timeout`` is how long a collective of a group made here may take. It is not taken over from the job's own
+    group: with None it is torch's, 10 minutes for NCCL, whatever the job was given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: timedelta | None = None) -> None:
+        self._timeout = timeout
         self._made: dict[range, Any] = {range(dist.get_world_size()): dist.group.WORLD}
         if dist.get_backend() == "nccl":  # whose first call must be all ranks', which an exchange is not
             dist.all_reduce(torch.zeros(1, device="cuda"))
@@ -263,7 +270,7 @@ class TorchGroups:
     def prepare(self, groups: Iterable[range]) -> None:
         for ranks in groups:
             if ranks not in self._made:
-                self._made[ranks] = dist.new_group(list(ranks))
+                self._made[ranks] = dist.new_group(list(ranks), timeout=self._timeout)
 
     def of(self, ranks: range) -> dist.ProcessGroup:
         if ranks not in self._made:

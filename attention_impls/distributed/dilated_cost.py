@@ -12,13 +12,10 @@ from attention_impls.dilated.schedule import Branch, Schedule
 from attention_impls.distributed import traffic
 from attention_impls.distributed.dilated_plan import Shared, Streams, local_span, shared_segments, split_branches
 from attention_impls.distributed.sharding import contiguous
-from attention_impls.distributed.traffic import Count, Kind, Traffic
+from attention_impls.distributed.traffic import Count, Kind, Traffic, sum_bytes
 from attention_impls.shape import AttentionShape
 
 PASSES = ("fwd", "bwd", "fwd+bwd")
-
-LEAST_GRADIENT_BYTES = 4
-"""Gradients are added up in fp32 at the least, whatever the type of the keys."""
 
 
 def dilated_traffic(
@@ -36,7 +33,7 @@ def dilated_traffic(
         raise ValueError(f"unknown pass {pass_!r}: choose {', '.join(PASSES)}")
     branches = split_branches(shape, schedule, offsets)
     numbers = 2 * shape.batch * shape.head_dim
-    keys, gradients = numbers * element_bytes, numbers * max(element_bytes, LEAST_GRADIENT_BYTES)
+    keys, gradients = numbers * element_bytes, numbers * sum_bytes(element_bytes)
 
     def counts(tokens: range) -> Iterator[tuple[Kind, Count]]:
         for one in shared_segments(shape, branches, tokens):

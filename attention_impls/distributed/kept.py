@@ -51,14 +51,15 @@ class KeptPass:
         """The kind of each collective, and what it brought."""
         return ((call.kind, call.brought) for call in self._calls)
 
-    def again(self, count: Callable[[int], None]) -> None:
-        """Begin and await the collectives in their order; ``count`` is told of those begun, and of those left."""
+    def again(self, count: Callable[[int, Kind | None], None]) -> None:
+        """Begin and await the collectives in their order; ``count`` is told of those begun, and left: of kind None."""
         begun: dict[int, Pending] = {}
         for step in self._steps:
             if step.what == "leave":
-                count(step.number)
+                count(step.number, None)
             elif step.what == "begin":
-                count(1)
-                begun[step.number] = self._calls[step.number].begin()
+                call = self._calls[step.number]
+                count(1, call.kind)
+                begun[step.number] = call.begin()
             else:
                 begun.pop(step.number).wait()

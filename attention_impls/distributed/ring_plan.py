@@ -19,7 +19,7 @@ from itertools import accumulate
 from attention_impls.distributed import sharding
 from attention_impls.distributed.blocks import tokens
 from attention_impls.distributed.sharding import Spans
-from attention_impls.distributed.traffic import Count, Kind, Traffic, total
+from attention_impls.distributed.traffic import Count, Kind, Traffic, sum_bytes, total
 from attention_impls.pattern import PASS_PARTS
 from attention_impls.shape import AttentionShape
 
@@ -85,11 +85,6 @@ def route(shape: AttentionShape, algorithm: str) -> Route:
 def block_numbers(shape: AttentionShape, count: int) -> int:
     """How many numbers a block of ``count`` tokens is: k and v in one buffer."""
     return 2 * shape.batch * count * shape.kv_heads * shape.head_dim
-
-
-def sum_bytes(element_bytes: int) -> int:
-    """Bytes a number of a gradient that is summed over ranks: fp64 for fp64, else fp32."""
-    return max(4, element_bytes)
 
 
 def ring_traffic(shape: AttentionShape, algorithm: str, passes: str, element_bytes: int) -> tuple[Traffic, ...]:

@@ -79,6 +79,11 @@ def all_reduce(size: int, ranks: int) -> Count:
     return Count(1, size, moved, moved)
 
 
+def sum_bytes(element_bytes: int) -> int:
+    """Bytes of a number whose terms are added up between ranks: fp32 at the least, fp64 for fp64."""
+    return max(4, element_bytes)
+
+
 def bus_factor(kind: Kind, ranks: int) -> float:
     """Bus bandwidth over algorithm bandwidth (nccl-tests, doc/PERFORMANCE.md)."""
     if kind == "send_recv":

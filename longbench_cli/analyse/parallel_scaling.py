@@ -159,7 +159,7 @@ class SharedCores:
 
 
 def shared_cores(run: Run) -> SharedCores | None:
-    """The point of most ranks whose threads are as many as the cores of its machine, or more; None without one.
+    """The point of most ranks that leave less than a core a rank of their machine idle; None without one.
 
     Against it more ranks cannot be faster: one rank has all of the cores already.
     """
@@ -171,6 +171,6 @@ def shared_cores(run: Run) -> SharedCores | None:
         for point in run.points
         if isinstance(point, MeasuredPoint) and point.case.device == "cpu" and (ranks := point.ranks)
         if len({rank.host for rank in ranks}) == 1 and len(ranks) > 1
-        if (threads := sum(rank.threads for rank in ranks)) >= cores
+        if (threads := sum(rank.threads for rank in ranks)) > cores - len(ranks)
     ]
     return max(found, key=lambda one: one.ranks, default=None)

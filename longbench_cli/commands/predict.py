@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from longbench_cli.commands import run_options as options
+from longbench_cli.commands.report import distinct, refuse_input
 from longbench_cli.errors import UsageError
 from longbench_cli.printable import printable
 
@@ -26,6 +27,8 @@ DEFAULT_SEQ = "1b"
 _HERE = "Where it would run"
 _OUTPUT = "Where it goes"
 _NOT_OF_THE_SWEEP = frozenset({"files", "hardware", "link", "per_node", "hold_out", "format_", "output"})
+_SIZES = ("seq", "gpus", "scaling", "batch", "heads", "kv_heads", "parallel")
+"""Options that say what to predict; a point that is held out has its own."""
 
 
 def predict(
@@ -40,7 +43,15 @@ def predict(
     *,
     impl: options.Impl = None,
     backend: options.Backend = None,
-    seq: options.Seq = None,
+    seq: Annotated[
+        str | None,
+        typer.Option(
+            "--seq",
+            metavar="AXIS",
+            help=f"Sequence lengths in tokens, as of longbench run (default: {DEFAULT_SEQ}).",
+            rich_help_panel="What to sweep",
+        ),
+    ] = None,
     batch: options.Batch = None,
     heads: options.Heads = None,
     kv_heads: options.KvHeads = None,
@@ -125,6 +136,9 @@ def predict(
     several ranks or else from a hardware profile. Without run files: a roofline of --hardware. What fits in memory,
     resident or streamed, is said of every point. --hold-out checks all of it against points that were measured.
 
+    The defaults below are a roofline's. From run files all is predicted that was measured, as it was measured, but
+    for --seq and for --gpus.
+
     Exit codes: 0 predicted; 2 usage.
     """
     asked = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_SWEEP and value is not None}
@@ -132,9 +146,14 @@ def predict(
         raise UsageError("--format html: a page goes to a file: give one with -o")
     if format_ == "html" and hold_out is not None:
         raise UsageError("--format html has no held-out points: leave out --hold-out, or choose table, md or json")
+    if hold_out is not None:
+        _refuse_sizes([*(name for name in _SIZES if name in asked), *(["per_node"] if per_node else [])])
+    paths = distinct(files or [])
+    if output is not None:
+        refuse_input(output, paths)
     where = _Where(hardware, link, per_node)
-    if files:
-        sections = _from_runs(files, asked, where, hold_out)
+    if paths:
+        sections = _from_runs(paths, asked, where, hold_out)
     elif hold_out is not None:
         raise UsageError("--hold-out needs run files: points that were measured")
     elif hardware is None:
@@ -192,10 +211,10 @@ class _Where:
 def _from_runs(files: Sequence[Path], asked: dict[str, Any], where: _Where, hold_out: str | None) -> list[Section]:
     from longbench_cli.analyse.prediction.families import families_of
     from longbench_cli.analyse.prediction.held_out import parse_condition
-    from longbench_cli.analyse.prediction.targets import chosen
+    from longbench_cli.analyse.prediction.targets import chosen, refuse_idle
     from longbench_cli.record.loading import load_run
 
-    runs = [load_run(path) for path in dict.fromkeys(files)]
+    runs = [load_run(path) for path in files]
     _warn(warning for run in runs for warning in run.warnings)
     given = {name.rstrip("_"): str(value) for name, value in asked.items()}
     options = _resolve(asked)
@@ -205,19 +224,22 @@ def _from_runs(files: Sequence[Path], asked: dict[str, Any], where: _Where, hold
     if len(machines) > 1:
         _warn([f"{len(machines)} machines, each fitted apart: {'; '.join(machines)}"])
     named = str(asked.get("impl") or "").split(",")
-    sections, skipped = [], []
+    known, skipped = [], []
     for family in families:
         why = _too_little(family)
         if why is None:
-            impl = _implementation(family, named)
-            try:
-                sections.append(_section(family, impl, options, given, where, condition))
-            except ValueError as error:  # what an implementation says of options that do not fit
-                raise UsageError(f"{family.label}: {error}: predict other sizes, or other run files") from error
+            known.append((family, _implementation(family, named)))
         else:
             skipped.append(why)
-    if not sections:
+    if not known:
         raise UsageError(f"{skipped[0]}: measure it at another length too")
+    refuse_idle([impl for _, impl in known], options, given)
+    sections = []
+    for family, impl in known:
+        try:
+            sections.append(_section(family, impl, options, given, where, condition))
+        except ValueError as error:  # what an implementation says of options that do not fit
+            raise UsageError(f"{family.label}: {error}: predict other sizes, or other run files") from error
     _warn(f"{why}: not predicted" for why in skipped)
     if condition is not None and not any(section.held_out for section in sections):
         raise UsageError(
@@ -264,6 +286,8 @@ def _roofline(asked: dict[str, Any], where: _Where) -> Section:
     assert hardware is not None  # noqa: S101 (the caller has looked)
     if hardware.device == "cpu" and where.per_node is not None:
         raise UsageError("--per-node: a roofline of a CPU is of one machine: leave it out, or give run files")
+    if "device" in asked:
+        raise UsageError("--device: a roofline is of the device of --hardware: leave it out")
     cases = [point.case.model_copy(update={"device": hardware.device}) for point in make_plan(_resolve(asked)).points]
     forecasts = tuple(
         roofline(case, get_implementation(case.impl), hardware, where.ranks_per_node(hardware), usable_cores())
@@ -303,6 +327,14 @@ def _too_little(family: Family) -> str | None:
     if can_fit(family.points):
         return None
     return f"{family.label}: measured at one length only ({format_length(family.points[0].case.seq_len)})"
+
+
+def _refuse_sizes(names: Sequence[str]) -> None:
+    """Refuse what says what to predict, where it is known: the points that are held out."""
+    if names:
+        raise UsageError(
+            f"--{names[0].replace('_', '-')}: what --hold-out holds out is predicted as it was measured: leave one out"
+        )
 
 
 def _warn(lines: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from longbench_cli.execute import seat
 from longbench_cli.execute.isolate import Worker
 from longbench_cli.execute.led import Report
 from longbench_cli.execute.nodes import LOOK_EVERY_S, WAIT_STEP_S, Supervisor
-from longbench_cli.execute.outcome import Outcome, Progress
+from longbench_cli.execute.outcome import Outcome
 from longbench_cli.execute.post import JobLost
 from longbench_cli.execute.states import RankState, read_states
 from longbench_cli.sweep.settings import LONGEST_TIME
@@ -111,7 +111,7 @@ class FollowedRank:
     def serve(self, request: Mapping[str, Any]) -> None:
         """Bring this rank to its end, and tell of it."""
         with suppress(JobLost):  # nobody is left to be told
-            with Worker(
+            with Worker(  # rank 0 alone tells of progress
                 dict(request), timeout_s=LONGEST_TIME, on_progress=lambda _progress: None, ranks=self
             ) as worker:
                 worker.listen()
@@ -124,7 +124,7 @@ class FollowedRank:
         state = self._state
         report = Report(
             rank, self._supervisor.own.host, outcome.status, outcome.reason or "", self._code, place,
-            (state.stage, state.calls, state.stages), outcome.stderr_tail,
+            (state.stage, state.calls, state.stages, state.kind), outcome.stderr_tail,
         )  # fmt: skip
         post.put(f"report/{number}/{rank}", asdict(report))
         if self._fell:
@@ -159,7 +159,3 @@ class FollowedRank:
         if self._folder is not None:
             rank = self._supervisor.seat.rank
             self._state = read_states(Path(self._folder.name), rank + 1)[rank]
-
-
-def _ignored(_progress: Progress) -> None:
-    """Rank 0 alone tells of progress."""

@@ -24,7 +24,8 @@ class Heart:
     """A thread beside a supervisor.
 
     In a ring, each watches one: a machine that goes takes several with it, and the one before it tells. So the
-    cost for each is the same in a job of any size.
+    cost for each is the same in a job of any size. Who has not beaten yet is not missed: how long supervisors may
+    take to start is the leader's affair.
 
     Attributes:
         lost: what is gone, in one line; None while all are there.
@@ -67,7 +68,7 @@ class Heart:
             try:
                 self._post.put(f"beat/{self._seat.rank}", time.monotonic_ns())
                 beat = self._post.take(f"beat/{self._watched}")
-                if beat != seen:
+                if beat is None or beat != seen:
                     seen, since = beat, time.monotonic()
                 elif time.monotonic() - since > LOST_AFTER_S:
                     self.tell(f"{self._named(self._watched)} is gone: no sign of it for {LOST_AFTER_S:g} s")

@@ -31,6 +31,7 @@ from longbench_cli.execute.printed import last_words
 from longbench_cli.execute.ranks import LOGS, RANK, REQUEST, printed_at, printed_by
 
 LOOPBACK = "127.0.0.1"
+MORTAL = "longbench_cli.execute.mortal"
 
 _LOOK_EVERY_S = 0.25
 """How often the agent looks after its ranks: it disturbs what they measure each time."""
@@ -46,7 +47,7 @@ def main(module: str = RANK) -> None:
     (folder / REQUEST).write_bytes(line)
     prepare(os.environ)
     here = f"/proc/{os.getpid()}/fd"
-    words = ["-m", module, "--folder", str(folder), "--result", f"{here}/{pipe}"]
+    words = ["-m", MORTAL, str(os.getpid()), module, "--folder", str(folder), "--result", f"{here}/{pipe}"]
     if request.get("turns"):
         words += ["--turns", f"{here}/0"]
     kills_before = oom_kills()

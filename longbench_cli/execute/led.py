@@ -13,7 +13,7 @@ from typing import Any
 from longbench_cli.execute import seat
 from longbench_cli.execute.fall import Fall, first_fall, named
 from longbench_cli.execute.guarded import END_GRACE_S
-from longbench_cli.execute.nodes import LOOK_EVERY_S, Leader, wait_for_all
+from longbench_cli.execute.nodes import LOOK_EVERY_S, Leader
 from longbench_cli.execute.outcome import Outcome, Status
 from longbench_cli.execute.post import JobLost
 from longbench_cli.execute.printed import last_words
@@ -40,7 +40,7 @@ class Report:
     reason: str
     code: int | None
     place: int
-    state: tuple[str, int, int]
+    state: tuple[str, int, int, str]
     tail: list[str] = field(default_factory=list)
 
     @property
@@ -145,24 +145,23 @@ class LedRanks:
     def _end_all(self) -> None:
         leader, others = self._leader, range(1, self._size)
         leader.post.put_first(f"over/{self._number}", True)
-        names = [f"report/{self._number}/{rank}" for rank in others]
-        missing = wait_for_all(leader.post, names, REPORT_WITHIN_S, leader.heart.look)
+        name = f"report/{self._number}"
+        missing = leader.wait_for_all(name, others, REPORT_WITHIN_S)
         if missing and leader.heart.lost is None:
-            rank = int(missing[0].rpartition("/")[2])
-            leader.heart.tell(f"{leader.named(rank)} did not end its rank within {REPORT_WITHIN_S:g} s")
+            leader.heart.tell(f"{leader.named(missing[0])} did not end its rank within {REPORT_WITHIN_S:g} s")
             leader.heart.look()
         if not missing:
-            self._reports = [_report(leader.post.take(name)) for name in names]
+            self._reports = [_report(leader.post.take(f"{name}/{rank}")) for rank in others]
 
     def _own_report(self, outcome: Outcome, code: int | None) -> Report:
         place = self._leader.post.count(f"falls/{self._number}")
         host, tail = self._leader.own.host, outcome.stderr_tail
         return Report(0, host, outcome.status, outcome.reason or "", code, place, self._state(), tail)
 
-    def _state(self) -> tuple[str, int, int]:
+    def _state(self) -> tuple[str, int, int, str]:
         folder = self._folder
         state = read_states(Path(folder.name), 1)[0] if folder is not None else RankState(0)
-        return state.stage, state.calls, state.stages
+        return state.stage, state.calls, state.stages, state.kind
 
 
 def _report(told: Mapping[str, Any]) -> Report:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import platform
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from longbench_cli import __version__
 from longbench_cli.errors import UsageError
 from longbench_cli.execute.heart import Heart
-from longbench_cli.execute.post import Post
+from longbench_cli.execute.post import JobLost, Post
 from longbench_cli.execute.seat import Seat
 
 LOOK_EVERY_S = 1.0
@@ -107,14 +107,17 @@ class Leader(Supervisor):
 
         Raises:
             UsageError: one does not come, or is of another version.
-            JobLost: the store is gone.
+            JobLost: one was ended meanwhile, or the store is gone.
         """
         self.greet()
         others = range(1, self.seat.size)
-        if missing := wait_for_all(self.post, [f"hello/{rank}" for rank in others], JOIN_WITHIN_S, lambda: None):
+        missing = self.wait_for_all("hello", others, JOIN_WITHIN_S)
+        if self.heart.lost is not None:
+            raise JobLost(self.heart.lost)
+        if missing:
             raise UsageError(
                 f"{len(missing)} of the job's {self.seat.size} processes did not come within {JOIN_WITHIN_S:g} s "
-                f"({', '.join(missing[:3])}): look at torchrun's output on their machines"
+                f"({', '.join(f'rank {rank}' for rank in missing[:3])}): look at torchrun's output on their machines"
             )
         self.crew = [self.own, *(one for rank in others if (one := self.introduction(rank)) is not None)]
         self._refuse_other_versions()
@@ -145,24 +148,23 @@ class Leader(Supervisor):
             )
         for one in self.crew:
             if cuda and one.gpus < one.local_size:
+                fewer = f"start torchrun there with --nproc-per-node {one.gpus}, or " if one.gpus else ""
                 raise UsageError(
-                    f"{one.host} has {one.local_size} ranks of this job, and {one.gpus} GPUs: "
-                    f"start torchrun there with --nproc-per-node {one.gpus}, or measure with --device cpu"
+                    f"{one.host} has {one.local_size} of this job's ranks, and GPUs for {one.gpus}: "
+                    f"{fewer}measure with --device cpu"
                 )
 
     def end(self, code: int) -> None:
         """The run is over: all others end with ``code`` too, so that torchrun says the same everywhere."""
         self.post.put(f"order/{self.ordered}", {"end": code})
-        byes = [f"bye/{rank}" for rank in range(1, self.seat.size)]
-        wait_for_all(self.post, byes, BYE_WITHIN_S, self.heart.look)
+        self.wait_for_all("bye", range(1, self.seat.size), BYE_WITHIN_S)
 
-
-def wait_for_all(post: Post, names: list[str], seconds: float, lost: Callable[[], str | None]) -> list[str]:
-    """Wait until something was left under all ``names``; those for which that was in vain, or no longer of use."""
-    deadline = time.monotonic() + seconds
-    missing = names
-    while missing := [name for name in missing if post.take(name) is None]:
-        if time.monotonic() > deadline or lost() is not None:
-            break
-        time.sleep(WAIT_STEP_S)
-    return missing
+    def wait_for_all(self, name: str, ranks: Iterable[int], seconds: float) -> list[int]:
+        """Wait until ``NAME/RANK`` was left for all ``ranks``; for which that was in vain, or no longer of use."""
+        deadline = time.monotonic() + seconds
+        missing = list(ranks)
+        while missing := [rank for rank in missing if self.post.take(f"{name}/{rank}") is None]:
+            if time.monotonic() > deadline or self.heart.look() is not None:
+                break
+            time.sleep(WAIT_STEP_S)
+        return missing

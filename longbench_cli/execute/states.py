@@ -17,9 +17,9 @@ NAME = "states"
 NOWHERE = "starting"
 """The stage of a rank that has said nothing yet."""
 
-_COUNTS = struct.Struct("<QQ")  # collectives begun, stages begun
-_SLOT = 64
-_STAGE_BYTES = _SLOT - _COUNTS.size
+_COLLECTIVE = struct.Struct("<Q16s")  # collectives begun, the kind of the last
+_STAGE = struct.Struct("<Q32s")  # stages begun, the name of the last
+_SLOT = _COLLECTIVE.size + _STAGE.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,16 @@ class RankState:
 
     Attributes:
         stage: what it does, as "verifying".
-        calls: collectives that it has begun, in all stages.
+        calls: collectives that it has begun, in all stages, or that others make without it.
         stages: stages that it has begun.
+        kind: of the last of ``calls``; empty if it was others'.
     """
 
     rank: int
     stage: str = NOWHERE
     calls: int = 0
     stages: int = 0
+    kind: str = ""
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -63,13 +65,11 @@ class StateWriter:
     def stage(self, name: str) -> None:
         """This rank begins ``name``; the end of a long one is cut."""
         self._stages += 1
-        text = name.encode()[:_STAGE_BYTES].ljust(_STAGE_BYTES, b"\0")
-        self._map[self._at + _COUNTS.size : self._at + _SLOT] = text
-        struct.pack_into("<Q", self._map, self._at + 8, self._stages)
+        _STAGE.pack_into(self._map, self._at + _COLLECTIVE.size, self._stages, name.encode())
 
-    def calls(self, count: int) -> None:
-        """This rank begins its collective number ``count``."""
-        struct.pack_into("<Q", self._map, self._at, count)
+    def calls(self, count: int, kind: str | None = None) -> None:
+        """This rank begins its collective number ``count``, of ``kind``; or, with None, others do so without it."""
+        _COLLECTIVE.pack_into(self._map, self._at, count, (kind or "").encode())
 
 
 def read_states(folder: Path, world_size: int) -> list[RankState]:
@@ -84,9 +84,13 @@ def read_states(folder: Path, world_size: int) -> list[RankState]:
 def _state(rank: int, slot: bytes) -> RankState:
     if not any(slot):
         return RankState(rank)
-    calls, stages = _COUNTS.unpack_from(slot)
-    stage = slot[_COUNTS.size :].rstrip(b"\0").decode(errors="replace")
-    return RankState(rank, stage or NOWHERE, calls, stages)
+    calls, kind = _COLLECTIVE.unpack_from(slot)
+    stages, stage = _STAGE.unpack_from(slot, _COLLECTIVE.size)
+    return RankState(rank, _text(stage) or NOWHERE, calls, stages, _text(kind))
+
+
+def _text(field: bytes) -> str:
+    return field.rstrip(b"\0").decode(errors="replace")
 
 
 def last_of(states: Sequence[RankState]) -> RankState:
@@ -95,9 +99,13 @@ def last_of(states: Sequence[RankState]) -> RankState:
 
 
 def whereabouts(states: Sequence[RankState]) -> str:
-    """Where ranks are that do not go on, in one clause: who is behind, or where all of them are."""
+    """Where ranks are that do not go on, in one clause: who is behind, who disagrees, or where all of them are."""
     stages = _either(state.stage for state in states)
-    return behind(states) or f"all {len(states)} ranks are in {stages} after {states[0].calls} collectives"
+    return (
+        behind(states)
+        or at_odds(states)
+        or f"all {len(states)} ranks are in {stages} after {states[0].calls} collectives"
+    )
 
 
 def behind(states: Sequence[RankState]) -> str | None:
@@ -118,10 +126,24 @@ def behind(states: Sequence[RankState]) -> str | None:
     return f"{_named(late, len(states))} behind: {where} after {last[0]} collectives, the others after {after}"
 
 
-def _named(late: Sequence[RankState], world_size: int) -> str:
-    if len(late) == 1:
-        return f"rank {late[0].rank} of {world_size} is"
-    return f"ranks {', '.join(str(state.rank) for state in late)} of {world_size} are"
+def at_odds(states: Sequence[RankState]) -> str | None:
+    """Which ranks, as far as the others, make another collective than most of them; None if none does.
+
+    ``the ranks disagree at collective 18: rank 2 of 4 is in all_reduce, the others in all_gather``.
+    """
+    kinds = [state.kind for state in states if state.kind]
+    if len(set(kinds)) < 2 or len({state.progress for state in states}) > 1:
+        return None
+    usual = max(dict.fromkeys(kinds), key=kinds.count)
+    odd = [state for state in states if state.kind and state.kind != usual]
+    where = f"{_named(odd, len(states))} in {_either(state.kind for state in odd)}"
+    return f"the ranks disagree at collective {states[0].calls}: {where}, the others in {usual}"
+
+
+def _named(some: Sequence[RankState], world_size: int) -> str:
+    if len(some) == 1:
+        return f"rank {some[0].rank} of {world_size} is"
+    return f"ranks {', '.join(str(state.rank) for state in some)} of {world_size} are"
 
 
 def _either(names: Iterable[str]) -> str:

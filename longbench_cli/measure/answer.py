@@ -12,7 +12,8 @@ from attention_impls.api import Unsupported
 from longbench_cli.measure.clock import now_ns
 
 _PROGRESS_EVERY_NS = 500_000_000
-_CPU_OOM_WORDS = ("can't allocate memory", "not enough memory")
+_OOM_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
+"""Torch's on a CPU; and those of CUDA itself, and of NCCL, whose buffers are none of torch's."""
 
 
 class ResultPipe:
@@ -38,12 +39,8 @@ def failure_of(error: Exception) -> dict[str, Any] | None:
     """The result that ``error`` is: out of memory, unsupported; None if it is a bug."""
     if isinstance(error, Unsupported):
         return {"status": "unsupported", "reason": str(error)}
-    out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_OOM_WORDS)
-    )
-    return {"status": "oom", "reason": _first_line(error)} if out_of_memory else None
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    lines = str(error).strip().splitlines()
+    telling = [line for line in lines if any(words in line for words in _OOM_WORDS)]
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or (isinstance(error, RuntimeError) and telling):
+        return {"status": "oom", "reason": next(iter(telling or lines), type(error).__name__).strip()}
+    return None

@@ -36,10 +36,11 @@ def peak_bytes(device: str, baseline_bytes: int | None, work: Callable[[], Any])
 
 
 def free_bytes(device: str) -> int:
-    """What is free now: on the current GPU, or of the machine's memory."""
+    """What is free now: on the current GPU, with what torch holds there unused, or of the machine's memory."""
     if device == "cuda":
         on_device: int = torch.cuda.mem_get_info()[0]
-        return on_device
+        unused: int = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return on_device + unused
     available: int = psutil.virtual_memory().available
     return available
 

@@ -232,7 +232,7 @@ class RankRecord(_Value):
 
 
 class Bandwidth(_Value):
-    """One kind of collective alone, at the pass's mean size, and the greatest that the same run saw of that kind."""
+    """One kind of collective alone, at the pass's mean size, and the greatest that this point saw of it at any size."""
 
     kind: str
     ranks: _Count

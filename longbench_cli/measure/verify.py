@@ -100,14 +100,14 @@ def as_verification(status: str, rows: int, error: float, tolerance: float) -> V
 @contextmanager
 def poisoned_memory() -> Iterator[None]:
     """Have torch fill fresh tensors with NaN: what an implementation leaves unwritten stays NaN."""
-    before = torch.are_deterministic_algorithms_enabled()
+    before = torch.get_deterministic_debug_mode()  # use_deterministic_algorithms would import torch._inductor: a second
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "does not have a deterministic implementation": not asked for
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.set_deterministic_debug_mode(before)
 
 
 def _check_output(

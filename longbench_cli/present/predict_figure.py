@@ -15,8 +15,8 @@ from longbench_cli.analyse.prediction.forecast import Forecast
 from longbench_cli.present.axes import duration_axis, length_axis
 from longbench_cli.present.comm_figure import LegendEntry
 from longbench_cli.present.figures import PLOT_HEIGHT, page_layout, translucent
-from longbench_cli.present.predict_view import ROOFLINE, Section
-from longbench_cli.present.series import PALETTE
+from longbench_cli.present.predict_view import ROOFLINE, Section, varied_within
+from longbench_cli.present.series import PALETTE, format_varied, varied_options
 from longbench_cli.present.units import format_duration
 from longbench_cli.record.schema import MeasuredPoint
 from longbench_cli.sweep.axes import format_length
@@ -24,6 +24,10 @@ from longbench_cli.sweep.case import Case
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+
+_SAID = frozenset({"pass", "batch", "heads", "options"})
+"""What the name of a line has in any case, and options, of which it has those that vary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,16 @@ def predict_figure(section: Section, first_series: int) -> PredictFigure:
     figure = go.Figure()
     measured = section.family.points if section.family else ()
     shown = [one for one in section.forecasts if one.seconds is not None]
-    lines = list(dict.fromkeys(_line(case) for case in _cases(measured, shown)))
+    cases = _cases(measured, shown)
+    line_of = _lines(cases)
+    lines = list(dict.fromkeys(line_of.values()))
     legend = []
     for index, line in enumerate(lines):
         entry = LegendEntry(first_series + index, " ".join(line), PALETTE[index % len(PALETTE)], "dash")
         legend.append(entry)
-        _add_measured(figure, entry, [point for point in measured if _line(point.case) == line])
-        _add_predicted(figure, entry, [one for one in shown if _line(one.case) == line])
-    lengths = [case.seq_len for case in _cases(measured, shown)]
+        _add_measured(figure, entry, [point for point in measured if line_of[point.case.key] == line])
+        _add_predicted(figure, entry, [one for one in shown if line_of[one.case.key] == line])
+    lengths = [case.seq_len for case in cases]
     times = [point.latency.median_ns for point in measured]
     times += [end * 1e9 for one in shown if one.seconds for end in (one.seconds.low, one.seconds.high)]
     layout = page_layout(
@@ -66,8 +72,19 @@ def _cases(measured: Iterable[MeasuredPoint], forecasts: Iterable[Forecast]) -> 
     return [*(point.case for point in measured), *(one.case for one in forecasts)]
 
 
-def _line(case: Case) -> tuple[str, ...]:
-    """What the points of one line share, in words."""
+def _lines(cases: Sequence[Case]) -> dict[str, tuple[str, ...]]:
+    """By key, the words of the line that a case lies on: what tells it from others but its length."""
+    more = {name: show for name, show in varied_within(cases).items() if name not in _SAID}
+    varied = {impl: names - {"parallel"} for impl, names in varied_options(cases).items()}
+    found = {}
+    for case in cases:
+        words = (*_words(case), *(f"{name} {show(case)}" for name, show in more.items()), format_varied(case, varied))
+        found[case.key] = tuple(filter(None, words))
+    return found
+
+
+def _words(case: Case) -> tuple[str, ...]:
+    """What is said of every line."""
     words = [case.impl, case.pass_, f"{case.world_size} {'rank' if case.world_size == 1 else 'ranks'}"]
     words += [str(case.options["parallel"])] if case.options.get("parallel") else []
     words += [f"batch {format_length(case.batch)}"] if case.batch > 1 else []

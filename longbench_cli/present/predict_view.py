@@ -77,11 +77,14 @@ class Section:
 
 
 def score_words(found: Score) -> str:
-    """``held out: 24 points, median error 6.5%, worst 16%; 100% in their 90% intervals``."""
-    return (
+    """``held out: 24 points, median error 6.5%, worst 16%; 100% in their 90% intervals; memory: ...``."""
+    said = (
         f"held out: {count(found.count, 'point')}, median error {_share(found.median_error)}, "
         f"worst {_share(found.worst_error)}; {found.coverage:.0%} in their 90% intervals"
     )
+    if found.memory_median_error is None or found.memory_coverage is None:
+        return said
+    return f"{said}; memory: median error {_share(found.memory_median_error)}, {found.memory_coverage:.0%}"
 
 
 def total_score(sections: Sequence[Section]) -> Score | None:
@@ -107,7 +110,7 @@ _WORDS = frozenset({"implementation", "pass", "dtype", "causal", "options", "par
 def forecast_table(forecasts: Sequence[Forecast]) -> Table:
     """A row a forecast; sizes that are the same in all are left out."""
     varied = [name for name, show in _SIZES.items() if len({show(one.case) for one in forecasts}) > 1]
-    if "implementation" in varied and "options" in varied:
+    if "options" in varied and "options" not in varied_within([one.case for one in forecasts]):
         varied.remove("options")  # those of two implementations differ by nature
     parallel = ("parallel",) if any(_algorithm(one.case) for one in forecasts) else ()
     predicted = "predicted" if any(one.basis == "predicted" for one in forecasts) else "roofline"
@@ -139,6 +142,14 @@ def forecast_table(forecasts: Sequence[Forecast]) -> Table:
     return Table(columns, numeric, tuple(rows))
 
 
+def varied_within(cases: Sequence[Case]) -> dict[str, Callable[[Case], str]]:
+    """Of the columns about a case, those in which cases of one implementation differ, and what they show."""
+    impls = {case.impl for case in cases}
+    return {
+        name: show for name, show in _SIZES.items() if len({(case.impl, show(case)) for case in cases}) > len(impls)
+    }
+
+
 def _algorithm(case: Case) -> str:
     return str(case.options.get("parallel") or "")
 
@@ -147,7 +158,7 @@ def held_out_table(rows: Sequence[HeldOut]) -> Table:
     """A row a held-out point: predicted from the others, and measured."""
     columns = (
         "N", "gpus", "execution", "measured", "predicted", "error", "90% interval", "held",
-        "memory measured", "memory predicted", "error",
+        "memory measured", "memory predicted", "error", "held",
     )  # fmt: skip
     found = []
     for row in sorted(rows, key=lambda one: (one.point.case.world_size, one.point.case.seq_len)):
@@ -165,6 +176,7 @@ def held_out_table(rows: Sequence[HeldOut]) -> Table:
                 Cell(format_bytes(peak) if peak else "", peak),
                 Cell(format_bytes(row.peak_bytes.value) if row.peak_bytes else "", None),
                 Cell("" if memory_error is None else f"{memory_error:+.1%}", memory_error),
+                Cell("" if row.memory_held is None else "yes" if row.memory_held else "no", None),
             )
         )
     return Table(columns, tuple(title not in ("execution", "held") for title in columns), tuple(found))
@@ -245,6 +257,7 @@ def _held_out(row: HeldOut) -> dict[str, Any]:
         "measured_peak_bytes": peak_of(row.point),
         "peak_bytes": row.peak_bytes.value if row.peak_bytes else None,
         "peak_bytes_90": _ends(row.peak_bytes),
+        "peak_held": row.memory_held,
     }
 
 

@@ -76,7 +76,9 @@ class MeasuredPoint(_Point):
     streaming: Streaming | None = Field(default=None, description="null where all inputs were resident")
     timing: Timing | None = Field(default=None, description="null in older files")
     verdict: Verdict | None = Field(default=None, description="null in older files")
-    communication: Communication | None = Field(default=None, description="null on one rank")
+    communication: Communication | None = Field(
+        default=None, description="null on one rank, and where there was no room to take it apart"
+    )
 
 
 class UnmeasuredPoint(_Point):

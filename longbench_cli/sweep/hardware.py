@@ -6,10 +6,10 @@ import os
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from longbench_cli.errors import UsageError
 from longbench_cli.nvml import NvmlError, gpu_of_torch
@@ -53,24 +53,33 @@ class Network(_Strict):
         return self
 
 
-class Hardware(BaseModel):
+_Rates = dict[Dtype, Annotated[float, Field(gt=0, le=1e21)]]
+_Shares = dict[Dtype, Annotated[float, Field(gt=0, le=1)]]
+
+
+class Hardware(_Strict):
     """Peak rates of a device, and the share of them that attention is assumed to reach.
 
     Of a CPU the rates are of one core; of a GPU, of the whole.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str
     source: str = Field(description="where the numbers come from")
     match: str | None = Field(default=None, description="part of the name by which torch knows it")
-    peak_flops: dict[Dtype, float] = Field(description="dense FLOP/s")
-    forward_efficiency: dict[Dtype, float] = Field(description="assumed share of the peak, forward")
-    backward_efficiency: dict[Dtype, float] = Field(description="assumed share of the peak, backward")
+    peak_flops: _Rates = Field(description="dense FLOP/s")
+    forward_efficiency: _Shares = Field(description="assumed share of the peak, forward")
+    backward_efficiency: _Shares = Field(description="assumed share of the peak, backward")
     memory_bandwidth: float = Field(gt=0, description="bytes/s, of the whole device")
     memory_bytes: int = Field(gt=0)
     overhead_seconds: float = Field(ge=0, description="of one iteration, whatever its size")
     network: Network
+
+    @field_validator("peak_flops", "forward_efficiency", "backward_efficiency")
+    @classmethod
+    def _complete(cls, given: dict[Dtype, float]) -> dict[Dtype, float]:
+        if missing := [name for name in get_args(Dtype) if name not in given]:
+            raise ValueError(f"no {missing[0]}: give all of {', '.join(get_args(Dtype))}")
+        return given
 
     @property
     def device(self) -> Device:

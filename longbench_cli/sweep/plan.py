@@ -122,11 +122,16 @@ def _refuse_too_many(options: ResolvedOptions, variants: int) -> None:
     count = prod(map(len, axes)) * variants
     if count > MAX_POINTS:
         raise UsageError(f"the axes multiply to {count:,} points, of at most {MAX_POINTS:,}: sweep fewer at a time")
-    ranks = count // len(values.gpus) * sum(values.gpus)
+    refuse_too_many_ranks(count // len(values.gpus), options)
+
+
+def refuse_too_many_ranks(points: int, options: ResolvedOptions) -> None:
+    """Refuse ``points`` for each number of ranks if they have more together than are counted in a reasonable time."""
+    ranks = points * sum(options.values.gpus)
     if ranks > MAX_RANKS_IN_ALL:
         raise UsageError(
             f"{options.where('gpus')}: all points together have {ranks:,} ranks, of at most {MAX_RANKS_IN_ALL:,}: "
-            "sweep fewer at a time"
+            "ask for fewer at a time"
         )
 
 

@@ -78,7 +78,7 @@ def test_a_node_that_is_lost_ends_the_sweep_and_what_was_recorded_stays(tmp_path
         commands = [process.command for process in marked(marker)]
         return sum("--result-fd" in command and "guard.py" not in command for command in commands) == 2
 
-    assert wait_until(ranks_run, seconds=300)
+    assert wait_until(ranks_run, seconds=300, every=0.1)
     for pid in supervisors()[1][::-1]:
         os.kill(pid, signal.SIGKILL)
     nodes = job.end()

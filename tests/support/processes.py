@@ -54,11 +54,11 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Whether ``condition`` was true once."""
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0, every: float = 0.01) -> bool:
+    """Whether ``condition`` was true once; one that is dear to ask is asked less often."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.01)
+        time.sleep(every)
     return True

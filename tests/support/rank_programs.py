@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from longbench_cli.execute.states import StateWriter
-
-MODULE = "rank_programs"
 
 
 class Rank:
@@ -45,24 +42,6 @@ class Rank:
                 if not file.readline():
                     sys.exit(9)
 
-    def store(self) -> Any:
-        """The store that the ranks meet at."""
-        from torch.distributed import PrefixStore, TCPStore
-
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        prefix = os.environ.get("LONGBENCH_STORE_PREFIX", "longbench")
-        return PrefixStore(prefix, TCPStore(address, port, is_master=False))
-
-    def meet(self) -> int:
-        """Wait for all ranks; how many came."""
-        import torch
-        import torch.distributed as dist
-
-        dist.init_process_group("gloo", store=self.store(), rank=self.number, world_size=self.size)
-        came = torch.ones(1)
-        dist.all_reduce(came)
-        return int(came)
-
 
 def _word(name: str) -> str:
     return sys.argv[sys.argv.index(name) + 1]
@@ -75,7 +54,6 @@ def main() -> None:
         "rank": rank,
         "ctypes": ctypes,
         "os": os,
-        "signal": signal,
         "subprocess": subprocess,
         "sys": sys,
         "time": time,

@@ -27,6 +27,7 @@ class Machine:
         fixed: seconds of a pass of a rank, whatever its size.
         step, byte: seconds of a step of a ring and of a byte, for a rank that has a core, or a device.
         overlap: share of the collectives that is hidden.
+        turns: share that everything takes longer where ranks outnumber cores.
         noise: standard deviation of the logarithm of a time.
     """
 
@@ -36,6 +37,7 @@ class Machine:
     step: float = 2e-4
     byte: float = 1e-9
     overlap: float = 0.0
+    turns: float = 0.0
     noise: float = 0.0
     seed: int = 0
 
@@ -69,7 +71,7 @@ class Machine:
         if self.cores:
             alone *= self.cores / self._threads(case.world_size)
             alone = max(alone, whole / self.rate)
-        return self.fixed + alone
+        return (self.fixed + alone) * self._turns(case.world_size)
 
     def exchange_seconds(self, case: Case) -> float:
         """One collective after another, each n - 1 steps of a ring, or one step to a neighbour."""
@@ -79,10 +81,13 @@ class Machine:
         for kind, count in traffic.items():
             steps = 1 if kind == "send_recv" else case.world_size - 1
             seconds += count.calls * steps * self.step + max(count.sent, count.received) * self.byte
-        return crowd * seconds
+        return crowd * seconds * self._turns(case.world_size)
 
     def _noisy(self, seconds: float) -> float:
         return seconds * math.exp(self._draw.gauss(0, self.noise))
+
+    def _turns(self, ranks: int) -> float:
+        return 1 + self.turns if self.cores and ranks > self.cores else 1.0
 
     def _threads(self, ranks: int) -> int:
         return max(1, (self.cores or 1) // ranks)

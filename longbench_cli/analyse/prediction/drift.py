@@ -5,13 +5,15 @@ variable of variance ``tau^2 h``, whichever way, and each measurement adds its o
 process about a physical model (Kennedy and O'Hagan, Bayesian calibration of computer models, J. R. Statist.
 Soc. B 63, 2001), here the one whose prediction is ordinary kriging with a linear variogram (Cressie, Statistics
 for Spatial Data, 1993, section 3.2). Between measured sizes it interpolates what is left over, beyond them it
-keeps the last of it, and its variance grows with the distance. Sizes are coordinates (sequence length,
-ranks, ...), each in doublings, and their walks add up.
+keeps the last of it, and its variance grows with the distance. Sizes are coordinates (sequence length, heads,
+...), each in doublings, and their walks add up. So does that in the number of ranks, which has a tau of its own:
+that a law goes well with length says nothing of the first time that processes share a machine.
 
-How much it wanders, tau, is learnt by predicting: each point in turn from those of less work alone, law and
-all, so that what is learnt is how well extrapolation has gone (Dawid, The prequential approach, J. R. Statist.
-Soc. A 147, 1984; Tashman, Out-of-sample tests of forecasting accuracy, Int. J. Forecasting 16, 2000). The errors
-of few points say little; so tau is not one number but a distribution, which a weak prior begins, and intervals
+How much it wanders, tau, is learnt by predicting: each point in turn, by ranks and then by work, from those before
+it alone, law and all, so that what is learnt is how well extrapolation has gone (Dawid, The prequential approach,
+J. R. Statist. Soc. A 147, 1984; Tashman, Out-of-sample tests of forecasting accuracy, Int. J. Forecasting 16,
+2000). The errors of few points say little, and of ranks there are few: all points of a new number of ranks are off
+alike, and count as one. So neither tau is one number but a distribution, which a weak prior begins, and intervals
 are quantiles of the mixture, as wide as few points deserve.
 """
 
@@ -20,13 +22,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from typing import TYPE_CHECKING
 
-Place = tuple[float, ...]
-"""Where a point lies, each coordinate the logarithm to base 2 of a size."""
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
 
 PRIOR_SD = 0.05
-"""A size's doubling is expected to move what is left over by some 5% before any error is seen."""
+"""A doubling, of a size or of ranks, is expected to move what is left over by some 5% before any error is seen."""
 
 PRIOR_WEIGHT = 1.0
 """How many errors that expectation is worth."""
@@ -34,8 +39,19 @@ PRIOR_WEIGHT = 1.0
 MOST_ORIGINS = 40
 """Most points that are predicted from those before them: each takes a fit."""
 
-_GRID = tuple(0.002 * 1.15**step for step in range(42))
+_GRID = tuple(0.002 * 1.35**step for step in range(20))
 """Values of tau that are weighed: 0.2% to 60% a doubling."""
+
+_RANKS_GRID = _GRID[1::2]
+"""The same of ranks, whose few errors tell no finer values apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a point lies: logarithms to base 2 of its sizes, and of its number of ranks."""
+
+    sizes: tuple[float, ...]
+    ranks: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +83,16 @@ class Mixture:
 
     def quantile(self, share: float) -> float:
         """The value below which ``share`` of it lies."""
-        low = min(m - 12 * s for m, s in zip(self.means, self.sds, strict=True)) - 1e-9
-        high = max(m + 12 * s for m, s in zip(self.means, self.sds, strict=True)) + 1e-9
+        import numpy as np
+        from scipy.special import ndtr  # here, so that importing this module stays cheap
+
+        means, sds, weights = (np.array(part) for part in (self.means, self.sds, self.weights))
+        sds = np.maximum(sds, 1e-12)
+        low, high = float((means - 12 * sds).min()), float((means + 12 * sds).max())
         for _ in range(60):
             middle = (low + high) / 2
-            low, high = (middle, high) if self._below(middle) < share else (low, middle)
+            low, high = (middle, high) if weights @ ndtr((middle - means) / sds) < share else (low, middle)
         return (low + high) / 2
-
-    def _below(self, value: float) -> float:
-        return sum(
-            weight * NormalDist(mean, sd).cdf(value) if sd > 0 else weight * (value >= mean)
-            for mean, sd, weight in zip(self.means, self.sds, self.weights, strict=True)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +101,36 @@ class Drift:
 
     Attributes:
         samples: what is left over where it was measured.
-        weights: of the values of ``tau`` in the grid; they add up to 1.
+        weights: of the values of tau in the grid, each with all of those of ranks; they add up to 1.
     """
 
     samples: tuple[Sample, ...]
-    weights: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...]
 
     @property
     def tau(self) -> float:
-        """The mean of what a doubling moves, root mean square."""
-        return math.sqrt(sum(w * tau**2 for w, tau in zip(self.weights, _GRID, strict=True)))
+        """The mean of what a doubling of a size moves, root mean square."""
+        return math.sqrt(sum(sum(of) * tau**2 for of, tau in zip(self.weights, _GRID, strict=True)))
+
+    @property
+    def tau_ranks(self) -> float:
+        """The same of ranks."""
+        columns = zip(*self.weights, strict=True)
+        return math.sqrt(sum(sum(of) * tau**2 for of, tau in zip(columns, _RANKS_GRID, strict=True)))
 
     def at(self, place: Place, noise: float = 0.0) -> Mixture:
         """The distribution of the logarithm of measured over law at ``place``, its own noise included."""
-        found = _krige(self.samples, place)
-        sds = tuple(math.sqrt(variance + noise**2) for _, variance in found)
-        return Mixture(tuple(mean for mean, _ in found), sds, self.weights)
+        means, variances = _krige(self.samples, place)
+        weights = [of if means.shape[1] > 1 else (sum(of),) for of in self.weights]
+        return Mixture(
+            means=tuple(means.ravel().tolist()),
+            sds=tuple(((variances + noise**2) ** 0.5).ravel().tolist()),
+            weights=tuple(weight for of in weights for weight in of),
+        )
 
 
 def learn_drift(samples: Sequence[Sample], errors: Sequence[Error], prior_sd: float = PRIOR_SD) -> Drift:
-    """The walk through ``samples`` whose tau is what ``errors`` of predictions say, and the prior.
+    """The walk through ``samples`` whose taus are what ``errors`` of predictions say, and the prior.
 
     The prior of tau^2 is the scaled inverse chi-squared distribution, the natural one of a normal's variance
     (Gelman et al., Bayesian Data Analysis, 3rd ed., section 2.6).
@@ -116,12 +140,13 @@ def learn_drift(samples: Sequence[Sample], errors: Sequence[Error], prior_sd: fl
     """
     if not samples:
         raise ValueError("a walk needs a place to start from")
-    logs = [_log_prior(tau, prior_sd) for tau in _GRID]
+    import numpy as np
+
+    logs = _log_prior(_GRID, prior_sd)[:, None] + _log_prior(_RANKS_GRID, prior_sd)[None, :]
     for error in errors:
-        logs = [log + more for log, more in zip(logs, _log_densities(error), strict=True)]
-    most = max(logs)
-    weights = [math.exp(value - most) for value in logs]
-    return Drift(tuple(samples), tuple(weight / sum(weights) for weight in weights))
+        logs = logs + _log_densities(error)
+    weights = np.exp(logs - logs.max())
+    return Drift(tuple(samples), tuple(map(tuple, (weights / weights.sum()).tolist())))
 
 
 Refit = Callable[[int], tuple[Sequence[float], float] | None]
@@ -143,37 +168,44 @@ def errors_of_predicting(places: Sequence[Place], noises: Sequence[float], refit
     return found
 
 
-def _log_prior(tau: float, sd: float) -> float:
+def _log_prior(taus: Sequence[float], sd: float) -> Array:
     """Of tau^2, on a grid of even steps of log tau: density times tau^2."""
-    return -PRIOR_WEIGHT * math.log(tau) - PRIOR_WEIGHT * sd**2 / (2 * tau**2)
+    import numpy as np
+
+    of = np.array(taus)
+    log: Array = -PRIOR_WEIGHT * (np.log(of) + sd**2 / (2 * of**2))
+    return log
 
 
-def _log_densities(error: Error) -> list[float]:
-    """Of the error, for each tau of the grid."""
-    found = []
-    for mean, variance in _krige(error.samples, error.place):
-        total = variance + error.noise**2
-        found.append(-0.5 * math.log(total) - (error.log - mean) ** 2 / (2 * total))
-    return found
+def _log_densities(error: Error) -> Array:
+    """Of the error, for each tau of the grid, and of ranks."""
+    import numpy as np
+
+    means, variances = _krige(error.samples, error.place)
+    total = variances + error.noise**2
+    return -0.5 * np.log(total) - (error.log - means) ** 2 / (2 * total)
 
 
-def _krige(samples: Sequence[Sample], place: Place) -> list[tuple[float, float]]:
-    """Ordinary kriging: the best unbiased prediction of the walk at ``place``, and its variance, for each tau."""
-    import numpy as np  # here, so that importing this module stays cheap
+def _krige(samples: Sequence[Sample], place: Place) -> tuple[Array, Array]:
+    """Ordinary kriging: the best unbiased prediction of the walk at ``place``, and its variance.
 
-    count = len(samples)
-    at = np.array([sample.place for sample in samples])
+    Both for each tau (rows) and each of ranks (columns; a single one where all have the same number of ranks).
+    """
+    import numpy as np
+
+    at = np.array([(sample.place.ranks, *sample.place.sizes) for sample in samples])
+    away = np.abs(at - np.array((place.ranks, *place.sizes)))
+    between = np.abs(at[:, None, :] - at[None, :, :])
     logs = np.array([sample.log for sample in samples])
-    noise = np.diag([sample.noise**2 for sample in samples])
-    between = np.abs(at[:, None, :] - at[None, :, :]).sum(axis=2)
-    away = np.abs(at - np.array(place)).sum(axis=1)
-    half = -0.5 * np.array(_GRID)[:, None] ** 2
-    system = np.ones((len(_GRID), count + 1, count + 1))
-    system[:, count, count] = 0.0
-    system[:, :count, :count] = half[:, :, None] * between + noise
-    right = np.ones((len(_GRID), count + 1))
-    right[:, :count] = half * away
-    solved = np.linalg.solve(system, right[:, :, None])[:, :, 0]
-    means = solved[:, :count] @ logs
-    variances = np.maximum(0.0, -(solved * right).sum(axis=1))
-    return list(zip(means.tolist(), variances.tolist(), strict=True))
+    count, noise = len(samples), np.diag([sample.noise**2 for sample in samples])
+    of_sizes = -0.5 * np.array(_GRID)[:, None, None, None] ** 2
+    of_ranks = -0.5 * np.array(_RANKS_GRID if away[:, 0].any() or between[:, :, 0].any() else (0.0,)) ** 2
+    of_ranks = of_ranks[None, :, None, None]
+    system = np.ones((len(_GRID), of_ranks.size, count + 1, count + 1))
+    system[..., count, count] = 0.0
+    system[..., :count, :count] = of_sizes * between[:, :, 1:].sum(axis=2) + of_ranks * between[:, :, 0] + noise
+    right = np.ones((len(_GRID), of_ranks.size, count + 1, 1))
+    right[..., :count, :] = of_sizes * away[:, 1:].sum(axis=1)[:, None] + of_ranks * away[:, :1]
+    solved = np.linalg.solve(system, right)
+    variances = np.maximum(0.0, -(solved * right).sum(axis=(2, 3)))
+    return solved[..., :count, 0] @ logs, variances

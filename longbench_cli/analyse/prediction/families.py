@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from longbench_cli.analyse.sessions import merged_points
@@ -26,14 +26,15 @@ class Machine:
         name: of the GPU or the processor.
         torch: its version.
         cores: threads that a rank alone has; None of a GPU.
-        memory_bytes: of one device, or of the whole node of a CPU; None if it is not recorded.
+        memory_bytes: of one device, or of the whole node of a CPU; None if it is not recorded. It differs by a little
+            between machines that are alike, and makes no kernel faster: no part of what tells them apart.
     """
 
     device: Device
     name: str
     torch: str
     cores: int | None
-    memory_bytes: int | None
+    memory_bytes: int | None = field(compare=False)
 
     @property
     def label(self) -> str:
@@ -43,7 +44,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Measured points that differ in sizes and ranks alone, sessions merged, the least work first.
+    """Measured points that differ in sizes and ranks alone, sessions merged; by ranks, then by work.
 
     Attributes:
         case: of one of them; what they share is in it.

@@ -12,7 +12,7 @@ from longbench_cli.analyse.prediction.families import Family
 from longbench_cli.analyse.prediction.memory import MemoryModel, fit_memory
 from longbench_cli.analyse.prediction.model import TimeModel, can_fit, fit_time
 from longbench_cli.analyse.prediction.network import collectives_of
-from longbench_cli.analyse.prediction.work import Layout, planned_work
+from longbench_cli.analyse.prediction.work import Layout, RankWork, planned_work
 from longbench_cli.record.schema import MeasuredPoint
 from longbench_cli.sweep.axes import format_length
 from longbench_cli.sweep.case import Case
@@ -84,7 +84,7 @@ class FamilyModel:
         execution, held, fits, why = self._execution(case, room)
         work = planned_work(case, self.impl, layout)
         seconds = self._time(execution).predict(case, work)
-        notes = (*why, *self._notes(case, execution, layout))
+        notes = (*why, *self._notes(case, execution, work))
         return Forecast(case, "predicted", execution, seconds, held, room, fits, notes)
 
     def layout(self, case: Case) -> Layout:
@@ -108,22 +108,24 @@ class FamilyModel:
             self._times[execution] = fit_time(points, self.family.machine.cores, self.hardware.network)
         return self._times[execution]
 
-    def _notes(self, case: Case, execution: Execution, layout: Layout) -> tuple[str, ...]:
+    def _notes(self, case: Case, execution: Execution, work: RankWork) -> tuple[str, ...]:
         points = points_for(self.family.points, execution)
-        return (*_distance(case, points), *self._assumed(case, points, execution, layout))
+        return (*_distance(case, points), *self._assumed(case, points, execution, work))
 
-    def _assumed(self, case: Case, points: Sequence[MeasuredPoint], execution: Execution, layout: Layout) -> list[str]:
+    def _assumed(self, case: Case, points: Sequence[MeasuredPoint], execution: Execution, work: RankWork) -> list[str]:
         notes = []
         if any(point.execution != execution for point in points):
             notes.append(f"too few {execution} points: rate of resident and streamed ones together")
         model = self._time(execution)
-        traffic = planned_work(case, self.impl, layout).traffic
+        traffic, layout = work.traffic, work.layout
         if traffic and not model.collectives.measured(traffic, layout):
             notes.append(f"network of profile {self.hardware.name}, not measured")
-        if traffic and not model.overlaps:
+        if traffic and not model.hidden(case):
             notes.append("overlap not measured: none is taken to be hidden")
         if case.device == "cpu" and layout.per_node > 1:
             notes.append(f"{layout.per_node} ranks share the machine")
+        if model.never_so_crowded(layout):
+            notes.append("more ranks than cores, not measured: a third slower is allowed for")
         return notes
 
 

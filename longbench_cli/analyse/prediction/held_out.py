@@ -74,15 +74,23 @@ class HeldOut:
         measured = peak_of(self.point)
         return self.peak_bytes.value / measured - 1 if self.peak_bytes and measured else None
 
+    @property
+    def memory_held(self) -> bool | None:
+        """Whether the interval of the memory holds what was measured."""
+        measured = peak_of(self.point)
+        return self.peak_bytes.holds(measured) if self.peak_bytes and measured else None
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How good predictions of ``count`` held-out points were."""
+    """How good predictions of ``count`` held-out points were: of time, and of memory where it was measured."""
 
     count: int
     median_error: float
     worst_error: float
     coverage: float
+    memory_median_error: float | None
+    memory_coverage: float | None
 
 
 def parse_condition(text: str) -> Condition:
@@ -132,4 +140,12 @@ def hold_out(family: Family, impl: Implementation, condition: Condition, network
 def score(rows: Sequence[HeldOut]) -> Score:
     """Of at least one row."""
     errors = [abs(row.error) for row in rows]
-    return Score(len(rows), median(errors), max(errors), sum(row.held for row in rows) / len(rows))
+    of_memory = [abs(row.memory_error) for row in rows if row.memory_error is not None]
+    return Score(
+        count=len(rows),
+        median_error=median(errors),
+        worst_error=max(errors),
+        coverage=sum(row.held for row in rows) / len(rows),
+        memory_median_error=median(of_memory) if of_memory else None,
+        memory_coverage=sum(bool(row.memory_held) for row in rows) / len(of_memory) if of_memory else None,
+    )

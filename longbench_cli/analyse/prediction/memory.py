@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attention_impls.api import Implementation
-from longbench_cli.analyse.prediction.drift import Drift, Sample, errors_of_predicting, learn_drift
+from longbench_cli.analyse.prediction.drift import Drift, Place, Sample, errors_of_predicting, learn_drift
 from longbench_cli.analyse.prediction.estimate import Estimate, estimate
 from longbench_cli.analyse.prediction.law import Features, Law, fit_law
-from longbench_cli.analyse.prediction.work import place_of
 from longbench_cli.record.schema import MeasuredPoint
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.predict import Execution
@@ -32,8 +31,8 @@ class MemoryModel:
 
     def predict(self, case: Case, impl: Implementation) -> Estimate:
         """The peak of the rank that needs most."""
-        value = self.law.at(_features(case, impl, self.execution))
-        return estimate(value, self.drift.at(place_of(case), NOISE))
+        features = _features(case, impl, self.execution)
+        return estimate(self.law.at(features), self.drift.at(_place(case, features), NOISE))
 
 
 def fit_memory(points: Sequence[MeasuredPoint], impl: Implementation, execution: Execution) -> MemoryModel | None:
@@ -43,7 +42,7 @@ def fit_memory(points: Sequence[MeasuredPoint], impl: Implementation, execution:
         return None
     features = [_features(point.case, impl, execution) for point, _ in seen]
     peaks = [float(peak) for _, peak in seen]
-    places = [place_of(point.case) for point, _ in seen]
+    places = [_place(point.case, of) for (point, _), of in zip(seen, features, strict=True)]
     noises = [NOISE] * len(seen)
 
     def logs(count: int, law: Law) -> list[float]:
@@ -64,6 +63,12 @@ def peak_of(point: MeasuredPoint) -> int | None:
     """Bytes of the rank that held most, if that was measured."""
     ranks = [rank.peak_bytes for rank in point.ranks or [] if rank.peak_bytes]
     return max(ranks) if ranks else point.memory.peak_bytes
+
+
+def _place(case: Case, features: Features) -> Place:
+    """By what a process holds: that is what its allocator sees, whatever N and heads it is of, and the other ranks."""
+    _, held = features
+    return Place((math.log2(held),), math.log2(case.world_size))
 
 
 def _features(case: Case, impl: Implementation, execution: Execution) -> Features:

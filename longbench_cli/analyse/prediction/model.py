@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-import random
-from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
-from statistics import median
 
 from longbench_cli.analyse.prediction.drift import (
     Drift,
@@ -18,11 +14,11 @@ from longbench_cli.analyse.prediction.drift import (
     errors_of_predicting,
     learn_drift,
 )
-from longbench_cli.analyse.prediction.estimate import TAIL, Estimate, estimate
+from longbench_cli.analyse.prediction.estimate import Estimate, Scaled, estimate, together
 from longbench_cli.analyse.prediction.families import PARALLEL
 from longbench_cli.analyse.prediction.law import Law, fit_law
 from longbench_cli.analyse.prediction.network import Collectives, collectives_of
-from longbench_cli.analyse.prediction.work import RankWork, place_of, recorded_work
+from longbench_cli.analyse.prediction.work import Layout, RankWork, place_of, recorded_work
 from longbench_cli.record.schema import MeasuredPoint
 from longbench_cli.sweep.case import Case
 from longbench_cli.sweep.hardware import Network
@@ -42,7 +38,13 @@ COLLECTIVE_SD = 0.1
 PROFILE_SD = math.log(2) / 1.645
 """A data sheet says what cannot be passed, not what is reached: 90% within a factor of 2, which is assumed."""
 
-_DRAWS = 4000
+CROWDED_SD = math.log(4 / 3) / 1.96
+"""Of the logarithm of what more ranks than cores cost the first time, which is never a gain: 95% up to a third slower.
+
+Assumed: a task that comes back to its core finds its cache cold, which costs from microseconds to more than 1 ms (Li,
+Ding and Shen, Quantifying the cost of context switch, ExpCS 2007) of slices of 3 ms (Linux, kernel/sched/fair.c).
+"""
+
 _LEAST = 1e-9
 """Seconds that collectives take at least: their costs may be fitted as none beside others'."""
 
@@ -59,6 +61,7 @@ class TimeModel:
         collectives, collective_drift: the same of what ranks exchange; no drift where none was measured.
         overlaps: of each measured point of several ranks, its algorithm and the share of its collectives that it hid
             behind its computing.
+        crowded: whether a measured node had more ranks than cores.
         points: how many it was fitted to.
     """
 
@@ -67,31 +70,40 @@ class TimeModel:
     collectives: Collectives
     collective_drift: Drift | None
     overlaps: tuple[tuple[str, float], ...]
+    crowded: bool
     points: int
 
     def predict(self, case: Case, work: RankWork) -> Estimate:
         """The time of ``case``, of which ``work`` is the slowest rank's part."""
         place = place_of(case)
-        computing = _Scaled(self.compute.at(work.features), self.compute_drift.at(place, OWN_NOISE))
+        computing = Scaled(self.compute.at(work.features), self.compute_drift.at(place, OWN_NOISE))
         exchanging = self.collectives.seconds(work.traffic, work.layout)
-        if exchanging <= 0:
+        crowded_sd = CROWDED_SD if self.never_so_crowded(work.layout) else 0.0
+        if exchanging <= 0 and not crowded_sd:
             return estimate(computing.seconds, computing.about)
         drift = self.collective_drift
-        about = drift.at(place, OWN_NOISE) if drift else Mixture((0.0,), (PROFILE_SD,), (1.0,))
-        return _together(computing, _Scaled(exchanging, about), self._hidden(case))
+        noise = OWN_NOISE if drift and self.collectives.measured(work.traffic, work.layout) else PROFILE_SD
+        about = drift.at(place, noise) if drift else Mixture((0.0,), (noise,), (1.0,))
+        return together(computing, Scaled(exchanging, about), self.hidden(case), crowded_sd)
 
-    def _hidden(self, case: Case) -> list[float]:
-        """Of the same algorithm, if that was measured."""
-        same = [share for algorithm, share in self.overlaps if algorithm == _algorithm(case)]
-        return same or [share for _, share in self.overlaps]
+    def never_so_crowded(self, layout: Layout) -> bool:
+        """Whether ranks outnumber cores there, of which no measured point tells."""
+        return layout.crowd > 1 and not self.crowded
+
+    def hidden(self, case: Case) -> list[float]:
+        """The shares that measured points of the same algorithm hid."""
+        return [share for algorithm, share in self.overlaps if algorithm == _algorithm(case)]
 
 
 def fit_time(points: Sequence[MeasuredPoint], cores: int | None, network: Network) -> TimeModel:
     """The model of ``points``, of one family and in its order.
 
+    Of several ranks whose communication could not be told apart nobody knows what they computed: those are left out.
+
     Raises:
         ValueError: fewer than :data:`LEAST_LENGTHS` lengths.
     """
+    points = [point for point in points if point.case.world_size == 1 or point.communication]
     if not can_fit(points):
         raise ValueError(f"{LEAST_LENGTHS} lengths at least are needed to tell how time grows with length")
     seen = [_Seen.of(point, cores) for point in points]
@@ -105,6 +117,7 @@ def fit_time(points: Sequence[MeasuredPoint], cores: int | None, network: Networ
         collectives=collectives,
         collective_drift=_collective_drift(several, collectives, cores, network) if several else None,
         overlaps=_overlaps(several),
+        crowded=any(one.work.layout.crowd > 1 for one in seen),
         points=len(points),
     )
 
@@ -175,52 +188,20 @@ def _algorithm(case: Case) -> str:
 
 
 def _collective_drift(several: Sequence[_Seen], collectives: Collectives, cores: int | None, network: Network) -> Drift:
-    def logs(seen: Sequence[_Seen], model: Collectives) -> list[float]:
-        return [math.log(one.exchanging / (model.seconds(one.work.traffic, one.work.layout) or _LEAST)) for one in seen]
-
     def refit(count: int) -> tuple[list[float], float]:
-        *before, last = logs(
-            several[: count + 1], collectives_of([one.point for one in several[:count]], cores, network)
-        )
+        model = collectives_of([one.point for one in several[:count]], cores, network)
+        *before, last = [sample.log for sample in _collectives_left_over(several[: count + 1], model)]
         return before, last
 
-    places, noises = _axes(several)
-    samples = [Sample(*parts) for parts in zip(places, logs(several, collectives), noises, strict=True)]
-    return learn_drift(samples, errors_of_predicting(places, noises, refit), COLLECTIVE_SD)
+    samples = _collectives_left_over(several, collectives)
+    return learn_drift(samples, errors_of_predicting(*_axes(several), refit), COLLECTIVE_SD)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scaled:
-    """``seconds`` times the exponential of what ``about`` is the distribution of."""
-
-    seconds: float
-    about: Mixture
-
-
-def _together(computing: _Scaled, exchanging: _Scaled, overlaps: Sequence[float]) -> Estimate:
-    """What is not hidden adds to the computing, and no more can be hidden than there is computing.
-
-    By drawing from both distributions, always the same draws. The share that is hidden is one of those measured;
-    where none was, the value is of none hidden, and the interval's lower end of all.
-    """
-    draw = random.Random(0)
-    ours, theirs = _draws(computing, draw), _draws(exchanging, draw)
-    hidden = [draw.choice(overlaps) for _ in range(_DRAWS)] if overlaps else [draw.random() for _ in range(_DRAWS)]
-    times = sorted(max(c + (1 - share) * x, x) for c, x, share in zip(ours, theirs, hidden, strict=True))
-    low, high = times[int(TAIL * _DRAWS)], times[int((1 - TAIL) * _DRAWS)]
-    if overlaps:
-        return Estimate(times[_DRAWS // 2], low, high)
-    value = median(c + x for c, x in zip(ours, theirs, strict=True))
-    return Estimate(value, low, max(value, high))
-
-
-def _draws(one: _Scaled, draw: random.Random) -> list[float]:
-    edges = list(accumulate(one.about.weights))
-    found = []
-    for _ in range(_DRAWS):
-        at = min(bisect(edges, draw.random() * edges[-1]), len(edges) - 1)
-        found.append(one.seconds * math.exp(draw.gauss(one.about.means[at], one.about.sds[at])))
-    return found
+def _collectives_left_over(several: Sequence[_Seen], model: Collectives) -> list[Sample]:
+    laws = [model.seconds(one.work.traffic, one.work.layout) or _LEAST for one in several]
+    return [
+        Sample(one.place, math.log(one.exchanging / law), one.noise) for one, law in zip(several, laws, strict=True)
+    ]
 
 
 def leave_one_out(points: Sequence[MeasuredPoint], cores: int | None, network: Network) -> list[float]:
@@ -237,12 +218,17 @@ def leave_one_out(points: Sequence[MeasuredPoint], cores: int | None, network: N
         seen = [_Seen.of(other, cores) for other in rest]
         law = _compute_law(seen)
         several = [one for one in seen if one.exchanging > 0]
+        collectives = collectives_of(rest, cores, network)
+        collective_drift = None
+        if several and whole.collective_drift:
+            exchanged = _collectives_left_over(several, collectives)
+            collective_drift = replace(whole.collective_drift, samples=tuple(exchanged))
         model = replace(
             whole,
             compute=law,
             compute_drift=replace(whole.compute_drift, samples=tuple(_left_over(seen, law))),
-            collectives=(collectives := collectives_of(rest, cores, network)),
-            collective_drift=_collective_drift(several, collectives, cores, network) if several else None,
+            collectives=collectives,
+            collective_drift=collective_drift,
             overlaps=_overlaps(several),
         )
         predicted = model.predict(point.case, recorded_work(point, cores))

@@ -43,7 +43,7 @@ class Collectives:
     """What collectives cost on a machine.
 
     Attributes:
-        call: seconds of each call.
+        call: seconds of each call of a kind that was not measured; steps have it in them where one was.
         within: between ranks of one node, by kind.
         between: between nodes, whatever the kind.
     """
@@ -63,11 +63,12 @@ class Collectives:
     def _kind(self, kind: Kind, count: Count, layout: Layout) -> float:
         near, crowd = self.within[kind], layout.crowd
         steps, moved = _steps(kind, count), max(count.sent, count.received)
+        calls = 0.0 if near.measured else count.calls * self.call
         if layout.nodes == 1:
-            return count.calls * self.call + crowd * (steps * near.step + moved * near.byte)
+            return calls + crowd * (steps * near.step + moved * near.byte)
         crossing, far = _crossing(kind, count, layout)
         latency = (steps - crossing) * near.step + crossing * self.between.step
-        return count.calls * self.call + crowd * (latency + max(moved * near.byte, far * self.between.byte))
+        return calls + crowd * (latency + max(moved * near.byte, far * self.between.byte))
 
 
 def group_size(kind: Kind, count: Count) -> float:
@@ -95,7 +96,7 @@ def collectives_of(points: Sequence[MeasuredPoint], cores: int | None, network: 
             if kind in kinds:
                 within[kind] = Cost(law.costs[2 * index], law.costs[2 * index + 1], measured=True)
     between = Cost(far.latency_seconds, 1 / far.bandwidth, measured=False)
-    return Collectives(0.0 if kinds else network.call_seconds, within, between)
+    return Collectives(network.call_seconds, within, between)
 
 
 def _observed(point: MeasuredPoint, cores: int | None) -> list[tuple[tuple[float, ...], float]]:

@@ -65,7 +65,7 @@ class RankWork:
 
 def place_of(case: Case) -> Place:
     """Sequence length, ranks, and sequences times heads, in doublings."""
-    return math.log2(case.seq_len), math.log2(case.world_size), math.log2(case.batch * case.heads)
+    return Place((math.log2(case.seq_len), math.log2(case.batch * case.heads)), math.log2(case.world_size))
 
 
 def planned_work(case: Case, impl: Implementation, layout: Layout) -> RankWork:

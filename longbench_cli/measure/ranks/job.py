@@ -104,7 +104,7 @@ def join(place: Place, device: str, environment: Mapping[str, str]) -> Job:
     host = peers[place.rank][0]
     neighbours = [pid for rank, (where, pid) in enumerate(peers) if where == host and rank != place.rank]
     line_up = _device_line() if device == "cuda" else control.barrier
-    return Job(place, control, TorchGroups(), line_up, host, tuple(neighbours))
+    return Job(place, control, TorchGroups(_FOREVER), line_up, host, tuple(neighbours))
 
 
 def _device_line() -> Callable[[], object]:

@@ -20,7 +20,7 @@ from longbench_cli.measure.ranks.control import Control, agreed, first_of, toget
 from longbench_cli.measure.ranks.job import Job
 from longbench_cli.measure.ranks.model_subject import batch_share
 from longbench_cli.measure.ranks.result import Answers, communication_of, of_worst, rank_record, tokens_of_energy
-from longbench_cli.measure.ranks.sharing import not_whole, sharing_of, unlike
+from longbench_cli.measure.ranks.sharing import kept_bytes, not_whole, sharing_of, unlike
 from longbench_cli.measure.ranks.subject import SequenceShare
 from longbench_cli.measure.ranks.timing import sample_all, warm_up_all
 from longbench_cli.measure.subjects import Subject
@@ -29,7 +29,6 @@ from longbench_cli.measure.tolerance import OUTPUT_TOLERANCE
 from longbench_cli.measure.types import Bandwidth, Memory, Verification
 from longbench_cli.measure.verify import Verified, as_verification
 from longbench_cli.sweep.case import Case
-from longbench_cli.sweep.parallel import buffer_bytes
 from longbench_cli.sweep.settings import Settings
 
 BREAKDOWN_SHARE = 0.3
@@ -101,9 +100,11 @@ class _Point:
         bench.close()
 
         self._states.stage("breakdown")
-        timer = self._timer()  # another: what it learns of launching parts is no part of what was timed
-        breakdown = self._break_down(Bench(subject, comm, timer))
-        bandwidth = self._bandwidth(timer)
+        breakdown, bandwidth = None, list[Bandwidth]()
+        if self._has_room(first.peak_bytes or 0):
+            timer = self._timer()  # another: what it learns of launching parts is no part of what was timed
+            breakdown = self._break_down(Bench(subject, comm, timer))
+            bandwidth = self._bandwidth(timer)
         memory = Memory(
             input_bytes=first.input_bytes,
             peak_bytes=first.peak_bytes,
@@ -156,11 +157,12 @@ class _Point:
         reason = verified.reason  # of all ranks already
         return Verified(worst, first_of([unlike for _, unlike in answers]) if reason is None else reason)
 
+    def _has_room(self, peak_bytes: int) -> bool:
+        """Whether every rank has memory for an iteration of which all that is sent and received is kept."""
+        needed = peak_bytes + kept_bytes(self._sharing.traffic)
+        return all(self._control.numbers(int(self._free_bytes() > needed)))
+
     def _break_down(self, bench: Bench) -> Breakdown | None:
-        """None on all ranks too where one has no room for keeping what is exchanged, sent and received."""
-        needed = 2 * buffer_bytes(self._sharing.traffic)
-        if not all(self._control.numbers(int(self._free_bytes() > needed))):
-            return None
         limit_ns = round(self._settings.max_time * BREAKDOWN_SHARE * 1e9)
         return break_down(self._control, bench, now_ns, limit_ns)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -86,6 +87,13 @@ def not_whole(sharing: Sharing, count: int) -> str | None:
             return f"the ranks' shares are no partition: number {min(start, reached)} of {count} is {what}"
         reached = stop
     return None if reached == count else f"the ranks' shares end at {reached} of {count}"
+
+
+def kept_bytes(of_ranks: Iterable[Traffic]) -> int:
+    """Bytes of all that is sent and received in an iteration, on the rank with most: what a breakdown keeps."""
+    return max(
+        (sum(count.size + max(count.size, count.received) for count in one.values()) for one in of_ranks), default=0
+    )
 
 
 def unlike(counted: Traffic, predicted: Traffic) -> str | None:

@@ -105,6 +105,7 @@ def test_ideal_times_and_only_they_have_an_efficiency_of_one(times: dict[int, fl
     [
         (1, "a", "cpu", 4, 4),
         (2, "a", "cpu", 4, 8),
+        (1, "a", "cpu", 7, 4),  # one rank would have 7 threads
         (1, "a", "cpu", 8, None),
         (1, "a", "cuda", 2, None),
         (1, "a", "cpu", None, None),

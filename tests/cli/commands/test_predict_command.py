@@ -101,7 +101,6 @@ def test_markdown_and_a_page(capsys: pytest.CaptureFixture[str], run: str, tmp_p
     assert [trace["x"] for trace in dashed] == [[1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20]] * 2
     assert all(text.startswith("predicted: ") for trace in dashed for text in trace["hovertext"])
     assert all(text.startswith("measured: ") for trace in solid for text in trace["hovertext"])
-    assert "needs a file" not in refused(capsys, run, "--format", "html")
 
 
 def test_without_a_run_it_is_a_roofline_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,6 +113,7 @@ def test_without_a_run_it_is_a_roofline_and_says_so(capsys: pytest.CaptureFixtur
     assert [one["seconds_90"] for one in section["forecasts"]] == [None, None]
     assert section["forecasts"][0]["case"]["device"] == "cuda"
     assert section["forecasts"][0]["seconds"] > section["forecasts"][1]["seconds"]
+    assert "--device: a roofline is of" in refused(capsys, "--hardware", "h100", "--device", "cpu")
 
 
 def test_feasibility_is_said_of_every_point(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +129,7 @@ def test_feasibility_is_said_of_every_point(capsys: pytest.CaptureFixture[str]) 
 def test_hardware_of_your_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text = (ROOT / "profiles" / "hardware" / "h100.toml").read_text(encoding="utf-8")
     mine = tmp_path / "mine.toml"
-    mine.write_text(text.replace("H100 80GB SXM", "mine").replace("bandwidth = 3.8e11", "bandwidth = 3.8e9"))
+    mine.write_text(text.replace("H100 80GB SXM", "mine").replace("bandwidth = 3.7e11", "bandwidth = 3.7e9"))
     words = ("--seq", "1m", "--gpus", "8", "--impl", "vanilla", "--parallel", "allgather", "--heads", "64")
     found = [as_json(capsys, "--hardware", name, *words)["sections"][0] for name in ("h100", str(mine))]
     assert found[1]["forecasts"][0]["seconds"] > found[0]["forecasts"][0]["seconds"]
@@ -138,8 +138,14 @@ def test_hardware_of_your_own(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert "mine.toml: " in refused(capsys, "--hardware", str(mine), *words)
     mine.write_text("name = ")
     assert "not valid TOML" in refused(capsys, "--hardware", str(mine), *words)
-    mine.write_text(text.replace('within = "nvlink"', 'within = "string"'))
-    assert "link 'string' is not among links" in refused(capsys, "--hardware", str(mine), *words)
+    for old, new, said in (
+        ('within = "nvlink"', 'within = "string"', "link 'string' is not among links"),
+        ("float32 = 6.7e13\n", "", "peak_flops: Value error, no float32: give all of float32, float16, bfloat16"),
+        ("bfloat16 = 9.895e14", "bfloat16 = 0.0", "peak_flops.bfloat16: Input should be greater than 0"),
+        ("memory_bandwidth = 3.35e12", "memory_bandwidth = inf", "memory_bandwidth: Input should be a finite number"),
+    ):
+        mine.write_text(text.replace(old, new))
+        assert said in refused(capsys, "--hardware", str(mine), *words)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +160,15 @@ def test_hardware_of_your_own(capsys: pytest.CaptureFixture[str], tmp_path: Path
         (("--hold-out", "seq>4k"), "holds out no measured point whose rest has two lengths"),
         (("--hold-out", "speed>4"), "--hold-out 'speed>4': expected"),
         (("--seq", "many"), "--seq 'many': expected a whole number"),
+        (("--gpus", "2:8k:+1"), "--gpus: all points together have"),
         (("--gpus", "0"), "--gpus '0'"),
         (("--format", "html"), "give one with -o"),
+        (("--window", "64"), "--window: nothing that was measured takes it (vanilla); leave it out"),
+        (("--parallel", "rnig", "--gpus", "4"), "--parallel rnig: no such algorithm; did you mean ring?"),
+        (("--parallel", "ring"), "--parallel: it has no effect on one rank"),
+        (("--scaling", "weak"), "--scaling: it has no effect on one rank"),
+        (("--hold-out", "seq>8k", "--seq", "1m"), "--seq: what --hold-out holds out is predicted as it was measured"),
+        (("--hold-out", "seq>8k", "--per-node", "1"), "--per-node: what --hold-out holds out"),
     ],
 )
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], run: str, words: tuple[str, ...], said: str) -> None:
@@ -170,6 +183,63 @@ def test_nothing_to_predict_from(capsys: pytest.CaptureFixture[str], tmp_path: P
     one = make_run([Machine().point(4096)], "one.jsonl")
     line = refused(capsys, str(write_run(one, tmp_path)), "--seq", "1m")
     assert "measured at one length only (4k): measure it at another length too" in line
+
+
+def test_a_run_file_is_not_written_over_and_counts_once_by_any_name(
+    capsys: pytest.CaptureFixture[str], run: str, tmp_path: Path
+) -> None:
+    before = Path(run).read_bytes()
+    assert "is a run file to be read" in refused(capsys, run, "--seq", "1m", "-o", run)
+    assert Path(run).read_bytes() == before
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(run)
+    (section,) = as_json(capsys, run, str(link), "--seq", "1m")["sections"]
+    assert "measured: 8 points" in section["basis"]
+
+
+def test_key_heads_are_as_measured_unless_given(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    points = [Machine().point(n, kv_heads=2) for n in LENGTHS]
+    path = str(write_run(make_run(points, "grouped.jsonl"), tmp_path))
+
+    def widths(*words: str) -> list[tuple[int, int, int]]:
+        (section,) = as_json(capsys, path, "--seq", "64k", *words)["sections"]
+        return [(case["batch"], case["heads"], case["kv_heads"]) for case in (f["case"] for f in section["forecasts"])]
+
+    assert widths() == [(1, 8, 2)]
+    assert widths("--batch", "1,4") == [(1, 8, 2), (4, 8, 2)]
+    assert widths("--heads", "8,16") == [(1, 8, 2), (1, 16, 4)]
+    assert widths("--kv-heads", "8") == [(1, 8, 8)]
+    assert widths("--heads", "16", "--kv-heads", "1,16") == [(1, 16, 1), (1, 16, 16)]
+    line = refused(capsys, path, "--seq", "64k", "--heads", "6", "--kv-heads", "4")
+    assert "--kv-heads 4: 6 heads are no multiple of it" in line
+
+
+def test_a_table_tells_options_of_one_implementation_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--hardware", "h100", "--seq", "64k", "--impl", "dilated,vanilla", "--format", "md")
+    _, out, _ = call(capsys, *words)
+    assert "| implementation | N |" in out
+    _, out, _ = call(capsys, *words, "--schedule", "geometric,lm")
+    assert "| implementation | options | N |" in out
+    assert "schedule=lm" in out
+
+
+def test_a_line_holds_one_point_of_a_length(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    varied = ("--causal", "both", "--kv-heads", "1,8", "--dtype", "bf16,fp16", "--schedule", "geometric,lm")
+    words = ("--hardware", "h100", "--seq", "64k,128k", "--impl", "dilated,vanilla", *varied)
+    assert call(capsys, *words, "--format", "html", "-o", str(page))[0] == 0
+    text = page.read_text(encoding="utf-8")
+    traces = json.loads(text.partition('id="longbench-data">')[2].partition("</script>")[0])["figures"]["0"]["data"]
+    assert [trace["x"] for trace in traces] == [[1 << 16, 1 << 17]] * (8 * 3)
+    assert len({trace["name"] for trace in traces}) == 8 * 3
+    assert "dilated fwd 1 rank 8 heads dtype float16 causal yes kv heads 1 schedule=lm" in {
+        trace["name"] for trace in traces
+    }
+
+
+def test_help_states_its_own_default_length(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "--help")
+    assert "(default: 1b)" in " ".join(out.replace("│", " ").split())
 
 
 def test_points_that_are_not_trusted_are_told_of(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def measure(plan: Plan, path: Path) -> None:
 
     journal, earlier = Journal.open(path, make_run([]).header, resume=True)
     with journal:
-        measure_missing(plan, journal, recorded_points(plan, earlier), QuietDisplay(), lambda _line: None, run_group)
+        measure_missing(plan, journal, recorded_points(plan, earlier), QuietDisplay(), print, run_group=run_group)
 
 
 def test_the_first_point_tells_for_all(tmp_path: Path) -> None:

@@ -196,8 +196,9 @@ def test_a_heart_that_stops_is_noticed_by_the_one_before_it(monkeypatch: pytest.
     post = FakePost()
     hearts = [heart.Heart(a_seat(rank, 3), post, lambda rank: f"rank {rank} on a node") for rank in range(3)]
     with hearts[0], hearts[1]:
+        assert not wait_until(lambda: any(one.look() for one in hearts), seconds=0.8)  # one that has not begun
         with hearts[2]:
-            assert not wait_until(lambda: any(one.look() for one in hearts), seconds=1.5)
+            assert not wait_until(lambda: any(one.look() for one in hearts), seconds=0.8)
         assert wait_until(lambda: all(one.lost for one in hearts[:2]))
     assert hearts[0].lost == "rank 2 on a node is gone: no sign of it for 0.5 s"
 
@@ -216,14 +217,25 @@ def test_more_ranks_than_the_job_has_and_fewer_gpus_than_ranks() -> None:
     leader.refuse(2, cuda=False)
     with pytest.raises(UsageError, match="--gpus 3: this job has 2 ranks"):
         leader.refuse(3, cuda=False)
-    with pytest.raises(UsageError, match="node0 has 2 ranks of this job, and 1 GPUs"):
+    with pytest.raises(UsageError, match=r"node0 has 2 of this job's ranks, and GPUs for 1: .* --nproc-per-node 1, or"):
         leader.refuse(2, cuda=True)
+    without = Leader(a_seat(0, 2), FakePost(), an_introduction(0), "p")
+    with pytest.raises(UsageError, match="GPUs for 0: measure with --device cpu"):
+        without.refuse(2, cuda=True)
 
 
 def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "JOIN_WITHIN_S", 0.1)
-    with pytest.raises(UsageError, match="3 of the job's 4 processes did not come"):
+    with pytest.raises(UsageError, match=r"3 of the job's 4 processes did not come .* \(rank 1, rank 2, rank 3\)"):
         Leader(a_seat(0, 4), FakePost(), an_introduction(0), "p").muster()
+
+
+def test_who_is_ended_before_all_have_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "JOIN_WITHIN_S", 0.1)
+    post = FakePost()
+    heart.Heart(a_seat(3, 4), post, str).tell("rank 3 on node1 was told to end")
+    with pytest.raises(JobLost, match="rank 3 on node1 was told to end"):
+        Leader(a_seat(0, 4), post, an_introduction(0), "p").muster()
 
 
 @pytest.mark.parametrize("missing", ["RANK", "MASTER_ADDR", "LOCAL_WORLD_SIZE"])

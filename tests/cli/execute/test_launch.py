@@ -32,20 +32,18 @@ Point = tuple[str, dict[str, str]]
 POINTS: dict[str, Point] = {
     "ok": ("", {"0": "rank.ok(env={n: os.environ[n] for n in ('MASTER_ADDR', 'MASTER_PORT', 'LOCAL_WORLD_SIZE')})"}),
     "killed": (
-        SLEEPS,
-        {"2": "subprocess.Popen(['sleep', '3600'], start_new_session=True)\n"
-              "print('a last word', flush=True); os.kill(os.getpid(), 9)"},
+        "while not os.path.exists(rank.folder / 'gone'): time.sleep(0.01)\nraise ConnectionError('closed by peer')",
+        {"2": "subprocess.Popen(['sleep', '3600'], start_new_session=True); print('a last word', flush=True)\n"
+              "open(rank.folder / 'gone', 'w').close(); os.kill(os.getpid(), 9)"},
     ),
     "raises": (SLEEPS, {"1": "print('noise', flush=True)\nraise ZeroDivisionError('a bug of its own')"}),
     "segfaults": (SLEEPS, {"0": "ctypes.string_at(0)"}),
-    "loses another": (
-        "while not os.path.exists(rank.folder / 'gone'): time.sleep(0.01)\nraise ConnectionError('closed by peer')",
-        {"2": "open(rank.folder / 'gone', 'w').close(); os.kill(os.getpid(), 9)"},
+    "loses its guard": (
+        SLEEPS, {"1": "import psutil; os.kill(psutil.Process(os.getppid()).ppid(), 9); time.sleep(3600)"},
     ),
     "out of memory": (
         SLEEPS, {"2": "rank.say(type='result', status='oom', reason='rank 2: 12 of 8 GiB'); sys.exit(3)"},
     ),
-    "ends too soon": ("", {}),
 }  # fmt: skip
 
 
@@ -110,11 +108,11 @@ def test_the_result_of_rank_0_is_the_points(outcomes: dict[str, Outcome]) -> Non
     [
         ("killed", "rank 2 of 3: killed by SIGKILL: a last word"),
         ("raises", "rank 1 of 3: exited with code 1: ZeroDivisionError: a bug of its own"),
-        ("loses another", "rank 2 of 3: killed by SIGKILL"),
-        ("ends too soon", "the launcher of its 3 ranks: ended without a result"),
+        ("loses its guard", "the launcher of its 3 ranks: its guard was killed, and it with the guard"),
     ],
 )
 def test_who_fell_is_named_with_its_last_words(outcomes: dict[str, Outcome], name: str, reason: str) -> None:
+    """Not those that raise because they lost another."""
     assert (outcomes[name].status, outcomes[name].reason) == ("crashed", reason)
 
 
@@ -134,6 +132,14 @@ def test_a_result_of_any_rank_is_the_points(outcomes: dict[str, Outcome]) -> Non
 
 def test_nothing_stays_behind(left: list[Process]) -> None:
     assert not left
+
+
+def test_a_launcher_that_ends_without_a_word_is_named() -> None:
+    command = (sys.executable, "-I", "-S", "-c", "import sys; sys.stdin.readline()")
+    outcome = run_isolated(
+        request(("", {})), timeout_s=FOREVER_S, on_progress=lambda _: None, ranks=RanksHere(SIZE, command)
+    )
+    assert (outcome.status, outcome.reason) == ("crashed", "the launcher of its 3 ranks: ended without a result")
 
 
 def test_a_hang_is_a_timeout_that_names_who_is_behind(environment: None, tmp_path: Path) -> None:

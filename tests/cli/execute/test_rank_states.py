@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longbench_cli.execute.states import NOWHERE, RankState, StateWriter, behind, last_of, read_states, whereabouts
+from attention_impls.distributed.traffic import KINDS
+from longbench_cli.execute.states import (
+    NOWHERE,
+    RankState,
+    StateWriter,
+    at_odds,
+    behind,
+    last_of,
+    read_states,
+    whereabouts,
+)
 
 STAGES = st.lists(st.text(max_size=60), max_size=3)
 
@@ -76,3 +86,25 @@ def test_where_all_are_if_none_is_behind() -> None:
     assert whereabouts(states) == "all 2 ranks are in verifying after 18 collectives"
     states.append(RankState(2, "verifying", 17, 3))
     assert whereabouts(states) == behind(states)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_collective_fits_in_a_slot(tmp_path: Path, kind: str) -> None:
+    writer = StateWriter(tmp_path, 0)
+    writer.stage("timing")
+    writer.calls(18, kind)
+    assert read_states(tmp_path, 1) == [RankState(0, "timing", 18, 1, kind)]
+    writer.calls(20)
+    assert read_states(tmp_path, 1) == [RankState(0, "timing", 20, 1)]
+
+
+def test_a_rank_that_makes_another_collective_than_the_rest_is_named() -> None:
+    gathers = [RankState(rank, "verifying", 18, 3, "all_gather") for rank in (0, 1, 3)]
+    states = sorted([*gathers, RankState(2, "verifying", 18, 3, "all_reduce")], key=lambda state: state.rank)
+    assert whereabouts(states) == (
+        "the ranks disagree at collective 18: rank 2 of 4 is in all_reduce, the others in all_gather"
+    )
+    states[2] = RankState(2, "verifying", 18, 3)  # it has no part in that collective
+    assert at_odds(states) is None
+    states[2] = RankState(2, "verifying", 19, 3, "all_reduce")  # and is further than the others
+    assert at_odds(states) is None

@@ -220,15 +220,20 @@ def test_what_cannot_be_answered_is_an_error() -> None:
         ]
 
 
-def told(comm: Communicator) -> list[int]:
-    heard: list[int] = []
-    comm = Communicator(comm.rank, comm.world_size, comm._groups, heard.append)
+def told(comm: Communicator) -> list[tuple[int, str | None]]:
+    heard: list[tuple[int, str | None]] = []
+    comm = Communicator(comm.rank, comm.world_size, comm._groups, lambda calls, kind: heard.append((calls, kind)))
     a_pass(comm)
     return heard
 
 
 def test_whoever_watches_is_told_of_calls_made_and_left() -> None:
-    assert run_ranks(3, told) == [[1, 2, 2, 3], [1, 2, 3, 4], [1, 2, 4, 5]]
+    first, last = [(1, "all_gather"), (2, "reduce_scatter")], "all_reduce"
+    assert run_ranks(3, told) == [
+        [*first, (3, last)],
+        [*first, (3, None), (4, last)],  # None: others make it
+        [*first, (4, None), (5, last)],
+    ]
 
 
 def fails_on_one(comm: Communicator, how: str) -> None:

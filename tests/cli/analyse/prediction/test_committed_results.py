@@ -14,6 +14,7 @@ from longbench_cli.sweep.hardware import load_hardware
 
 RESULTS = Path(__file__).resolve().parents[4] / "docs" / "results"
 ONE_B = "2026-11-22-cpu-dilated-1b"
+RANKS = "2026-11-22-cpu-ranks"
 
 
 def held_out(condition: str, *files: str) -> list[HeldOut]:
@@ -40,3 +41,14 @@ class TestCommittedRuns:
         assert found.count == 12
         assert found.median_error <= 0.15
         assert found.coverage >= 0.8
+
+    @pytest.mark.parametrize("names", [["strong-dilated"], ["strong-vanilla", "weak-dilated", "weak-vanilla"]])
+    def test_one_and_two_ranks_predict_four(self, names: list[str]) -> None:
+        rows = [row for name in names for row in held_out("gpus>2", f"{RANKS}/{name}.jsonl")]
+        found = score(rows)
+        assert {row.point.case.world_size for row in rows} == {4}
+        assert found.count >= 10
+        assert found.median_error <= 0.15
+        assert found.coverage >= 0.8
+        assert found.memory_coverage is not None
+        assert found.memory_coverage >= 0.8

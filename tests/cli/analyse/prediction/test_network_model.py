@@ -13,7 +13,7 @@ from longbench_cli.analyse.prediction.network import Collectives, Cost, collecti
 from longbench_cli.analyse.prediction.work import Layout, recorded_work
 from longbench_cli.sweep.hardware import Link, Network, load_hardware
 
-NEAR, FAR = Cost(3e-6, 1 / 4e11, measured=True), Cost(1e-5, 1 / 5e10, measured=False)
+NEAR, FAR = Cost(3e-6, 1 / 4e11, measured=False), Cost(1e-5, 1 / 5e10, measured=False)
 KINDS = dict.fromkeys(traffic.KINDS, NEAR)
 CLUSTER = Collectives(call=8e-6, within=KINDS, between=FAR)
 
@@ -37,7 +37,18 @@ def test_one_node_by_hand() -> None:
     assert CLUSTER.seconds(one, Layout(8, 8, None)) == pytest.approx(8e-6 + 7 * 3e-6 + 7e9 / 4e11)
     to_next = {"send_recv": traffic.send_recv(10**9, 10**9)}
     assert CLUSTER.seconds(to_next, Layout(8, 8, None)) == pytest.approx(8e-6 + 3e-6 + 1e9 / 4e11)
-    assert CLUSTER.measured(one, Layout(8, 8, None))
+
+
+def test_the_steps_of_a_kind_that_was_measured_have_its_calls_in_them() -> None:
+    within = {**KINDS, "all_gather": Cost(3e-6, 1 / 4e11, measured=True)}
+    some = Collectives(call=8e-6, within=within, between=FAR)
+    layout = Layout(8, 8, None)
+    gathered = {"all_gather": traffic.all_gather(10**9, 8 * 10**9, 8)}
+    scattered = {"reduce_scatter": traffic.reduce_scatter(10**9, 8 * 10**9, 8)}
+    assert some.seconds(gathered, layout) == pytest.approx(CLUSTER.seconds(gathered, layout) - 8e-6)
+    assert some.seconds(scattered, layout) == CLUSTER.seconds(scattered, layout)
+    assert some.measured(gathered, layout)
+    assert not some.measured({**gathered, **scattered}, layout)
 
 
 def test_two_nodes_by_hand() -> None:

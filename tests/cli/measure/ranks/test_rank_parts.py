@@ -18,9 +18,11 @@ from attention_impls.distributed.traffic import Count, all_gather, all_reduce, a
 from attention_impls.shape import AttentionShape
 from longbench_cli.measure.gate import Gate
 from longbench_cli.measure.model_subject import ModelSubject
+from longbench_cli.measure.ranks import point
 from longbench_cli.measure.ranks.bandwidth import LARGER, Probe, measure_bandwidth, probes_of
 from longbench_cli.measure.ranks.breakdown import EACH, ROUNDS, Breakdown, break_down
 from longbench_cli.measure.ranks.control import agreed, first_of, together_by
+from longbench_cli.measure.ranks.job import Place
 from longbench_cli.measure.ranks.model_subject import batch_share
 from longbench_cli.measure.ranks.sharing import Sharing, not_whole, over_mean, unlike
 from longbench_cli.measure.ranks.steps import in_step
@@ -214,6 +216,23 @@ def test_a_breakdown_of_long_iterations_is_one_of_each_way() -> None:
         return bench.done
 
     assert on_ranks(2, run) == [["draw", "full", "compute", "collectives"]] * 2
+
+
+def test_a_breakdown_needs_room_on_every_rank_for_a_pass_and_all_that_it_exchanges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eight messages of 100 bytes are sent and as many received: 1600 of the 1700 that each of two ranks has."""
+    traffic = ({"send_recv": Count(8, 800, 800, 800)}, {"send_recv": Count(8, 0, 0, 800)})
+    monkeypatch.setattr(point, "free_bytes", lambda _device: 3400)
+
+    def run(control: ThreadControl) -> list[bool]:
+        one: Any = object.__new__(point._Point)
+        one._control, one._sharing = control, Sharing("sequence", "ring", (), (), None, traffic)  # type: ignore[arg-type]
+        one._case = type("Case", (), {"device": "cpu"})()
+        one._job = type("Job", (), {"place": Place(control.rank, 2, control.rank, 2)})()
+        return [one._has_room(99), one._has_room(100 * control.rank)]
+
+    assert on_ranks(2, run) == [[True, False]] * 2
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,13 @@ def test_a_rank_without_memory_ends_the_point_and_nobody_hangs(ranks: Zygote, tm
     assert 0 not in ended.codes
 
 
+def test_where_one_rank_has_no_room_communication_is_not_taken_apart(ranks: Zygote, tmp_path: Path) -> None:
+    ended = ranks.run(tmp_path, impl="gathered_attention:no_room")
+    assert set(ended.codes) == {0}
+    assert ended.record.communication is None
+    assert [one.compute_ns for one in ended.record.ranks or []] == [None, None]
+
+
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [("faulty", 1, "ZeroDivisionError: a bug of its own"), ("killed", -9, "")],

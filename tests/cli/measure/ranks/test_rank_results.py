@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from fake_machine import write_machine, write_process, write_times
 from worlds import run_ranks
 
 from attention_impls.api import Unsupported
+from attention_impls.distributed import comm
 from attention_impls.distributed.comm import Communicator
 from attention_impls.distributed.traffic import all_gather
 from longbench_cli.measure.clock import CpuTimer
@@ -187,6 +190,20 @@ def test_more_ranks_than_gpus_are_refused_by_name(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Unsupported, match="rank 6: 4 ranks on this machine, but 2 GPUs"):
         take_device(Place(6, 8, 2, 4), "cuda")
     assert take_device(Place(6, 8, 2, 4), "cpu") == "cpu"
+
+
+def test_no_group_of_a_job_gives_up_before_whoever_watches_the_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of its own would else have torch's timeout: 10 minutes for NCCL."""
+    made: list[dict[str, Any]] = []
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    joined = job.join(Place(0, 1, 0, 1), "cpu", {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)})
+    try:
+        monkeypatch.setattr(comm.dist, "new_group", lambda _ranks, **given: made.append(given))
+        joined.groups.prepare([range(1, 3)])
+    finally:
+        dist.destroy_process_group()
+    assert [given["timeout"] >= timedelta(days=1) for given in made] == [True]
 
 
 def _verdict_of_shares(comm: Communicator, summed: bool) -> str | None:
