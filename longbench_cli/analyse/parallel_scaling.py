@@ -88,7 +88,8 @@ def rank_curves(runs: Sequence[Run]) -> list[RankCurve]:
     One sweep may hold both: 8k and 16k tokens on 1 and 2 ranks are two strong curves and a weak one. Resident and
     streamed points, and points of different back ends, do not share a curve.
     """
-    return [curve for way in WAYS for place, run in enumerate(runs) for curve in _curves(run, place, way)]
+    several = [(place, run) for place, run in enumerate(runs) if any(p.case.world_size > 1 for p in run.points)]
+    return [curve for way in WAYS for place, run in several for curve in _curves(run, place, way)]
 
 
 def _curves(run: Run, place: int, way: Way) -> Iterator[RankCurve]:
