@@ -22,8 +22,9 @@ EXIT_UNUSABLE = 2
 def leading() -> Iterator[Leader | None]:
     """None on one machine. In a job, what leads it: this process is rank 0's, and its end ends the others.
 
+    A process that follows does not return from here: it ends when that is over.
+
     Raises:
-        typer.Exit: this process followed, and that is over.
         UsageError: the job is not one that can be led.
     """
     from longbench_cli.execute.seat import seat_of
@@ -43,7 +44,7 @@ def leading() -> Iterator[Leader | None]:
             code, line = Follower(seat, post, introduce(seat), post.prefix).run()
             if line is not None:
                 typer.echo(f"longbench: {line}", err=True)
-            raise typer.Exit(code)
+            os._exit(code)  # rank 0 has been told: taking Python and torch down in order could outlast it
         leader = Leader(seat, post, introduce(seat), post.prefix)
         with leader.heart:
             yield from _led(leader)

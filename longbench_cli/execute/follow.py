@@ -25,7 +25,8 @@ from longbench_cli.sweep.settings import LONGEST_TIME
 EXIT_LOST = 1
 
 _LET_RANK_0_END_FIRST_S = 1.0
-"""Torchrun shows the end of whoever ends first with a code other than 0."""
+"""Torchrun's agent shows the end of whoever of its own ends first with a code other than 0. Those of another agent
+end before rank 0 does: with it goes the store, and an agent that has lost that ends its processes by a signal."""
 
 
 class Follower(Supervisor):
@@ -51,7 +52,7 @@ class Follower(Supervisor):
                     thread.join()
         with suppress(JobLost):  # nobody waits for it any more
             self.post.put(f"bye/{self.seat.rank}", True)
-        if code:
+        if code and self.seat.rank == self.seat.local:  # rank 0's agent is this one's too
             time.sleep(_LET_RANK_0_END_FIRST_S)
         return code, None
 

@@ -49,7 +49,7 @@ def test_other_versions_on_another_node_are_one_line_and_nothing_is_measured(tmp
     assert "longbench 0.0.1 there and" in lines[0] or "and 0.0.1 here" in lines[0]
     assert "rank 1 on" in lines[0]
     assert "rank 0 on" in lines[0]
-    assert "exitcode  : 2" in printed  # as torchrun tells of its process, unless it loses its peer's store first
+    assert printed.count("exitcode  : 2") == 2, printed  # as torchrun tells of its processes
     assert all(node.code for node in nodes)
     assert not (tmp_path / "run.jsonl").exists()
     assert not left
