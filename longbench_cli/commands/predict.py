@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from longbench_cli.commands import run_options as options
 from longbench_cli.commands.predict_sections import DEFAULT_SEQ, Where, roofline_section, sections_of_runs
 from longbench_cli.commands.report import distinct, refuse_input
+from longbench_cli.commands.sweep_options import sweep_options
 from longbench_cli.errors import UsageError
 from longbench_cli.printable import printable
+from longbench_cli.sweep.settings import Settings
 
 if TYPE_CHECKING:
     from longbench_cli.present.predict_view import Section
@@ -21,12 +22,16 @@ Format = Literal["table", "md", "json", "html"]
 
 _HERE = "Where it would run"
 _OUTPUT = "Where it goes"
-_NOT_OF_THE_SWEEP = frozenset({"files", "hardware", "link", "per_node", "hold_out", "format_", "output"})
+_NOT_PREDICTED = frozenset({"profile", "seq", "tokens", *Settings.model_fields, "budget"})
+"""How it would be measured is nothing that changes a prediction; and ``--seq`` has another default here."""
+
 _SIZES = ("seq", "gpus", "scaling", "batch", "heads", "kv_heads", "parallel")
 """Options that say what to predict; a point that is held out has its own."""
 
 
+@sweep_options(but=_NOT_PREDICTED)
 def predict(
+    sweep: Mapping[str, object],
     files: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -36,8 +41,6 @@ def predict(
         ),
     ] = None,
     *,
-    impl: options.Impl = None,
-    backend: options.Backend = None,
     seq: Annotated[
         str | None,
         typer.Option(
@@ -47,40 +50,6 @@ def predict(
             rich_help_panel="What to sweep",
         ),
     ] = None,
-    batch: options.Batch = None,
-    heads: options.Heads = None,
-    kv_heads: options.KvHeads = None,
-    head_dim: options.HeadDim = None,
-    dtype: options.Dtype = None,
-    causal: options.Causal = None,
-    pass_: options.Pass = None,
-    gpus: options.Gpus = None,
-    scaling: options.Scaling = None,
-    device: options.Device = None,
-    parallel: options.Parallel = None,
-    schedule: options.Schedule = None,
-    segments: options.Segments = None,
-    dilations: options.Dilations = None,
-    offsets: options.Offsets = None,
-    mixing_gradient: options.MixingGradient = None,
-    pattern: options.Pattern = None,
-    stride: options.Stride = None,
-    columns: options.Columns = None,
-    match_flops: options.MatchFlops = None,
-    window: options.Window = None,
-    preset: options.Preset = None,
-    depth: options.Depth = None,
-    ff_mult: options.FfMult = None,
-    vocab: options.Vocab = None,
-    feed_forward: options.FeedForward = None,
-    qk_norm: options.QkNorm = None,
-    parallel_block: options.ParallelBlock = None,
-    attention: options.AttentionOf = None,
-    block_width: options.BlockWidth = None,
-    states: options.States = None,
-    compressed_memory: options.CompressedMemory = None,
-    bptt: options.Bptt = None,
-    levels: options.Levels = None,
     hardware: Annotated[
         str | None,
         typer.Option(
@@ -136,7 +105,7 @@ def predict(
 
     Exit codes: 0 predicted; 2 usage.
     """
-    asked = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_SWEEP and value is not None}
+    asked = {name: value for name, value in {**sweep, "seq": seq}.items() if value is not None}
     if format_ == "html" and output is None:
         raise UsageError("--format html: a page goes to a file: give one with -o")
     if format_ == "html" and hold_out is not None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from longbench_cli.commands import run_options as options
 from longbench_cli.commands import where_options as where
 from longbench_cli.commands.report import RUNS_FOLDER
+from longbench_cli.commands.sweep_options import sweep_options
 from longbench_cli.errors import UsageError
 from longbench_cli.printable import printable
 
@@ -29,66 +29,12 @@ EXIT_BAD_POINT = 1
 """A point crashed, timed out or was incorrect, or the run was interrupted."""
 
 _OUTPUT = "Where it goes"
-_NOT_OF_THE_SWEEP = frozenset({"output", "resume", "dry_run", "quiet", "as_json", "launcher", "nodes", "slurm"})
 
 
+@sweep_options()
 def run(
+    asked: Mapping[str, object],
     *,
-    profile: options.Profile = None,
-    impl: options.Impl = None,
-    backend: options.Backend = None,
-    seq: options.Seq = None,
-    batch: options.Batch = None,
-    tokens: options.Tokens = None,
-    heads: options.Heads = None,
-    kv_heads: options.KvHeads = None,
-    head_dim: options.HeadDim = None,
-    dtype: options.Dtype = None,
-    causal: options.Causal = None,
-    pass_: options.Pass = None,
-    gpus: options.Gpus = None,
-    scaling: options.Scaling = None,
-    device: options.Device = None,
-    parallel: options.Parallel = None,
-    schedule: options.Schedule = None,
-    segments: options.Segments = None,
-    dilations: options.Dilations = None,
-    offsets: options.Offsets = None,
-    mixing_gradient: options.MixingGradient = None,
-    pattern: options.Pattern = None,
-    stride: options.Stride = None,
-    columns: options.Columns = None,
-    match_flops: options.MatchFlops = None,
-    window: options.Window = None,
-    preset: options.Preset = None,
-    depth: options.Depth = None,
-    ff_mult: options.FfMult = None,
-    vocab: options.Vocab = None,
-    feed_forward: options.FeedForward = None,
-    qk_norm: options.QkNorm = None,
-    parallel_block: options.ParallelBlock = None,
-    attention: options.AttentionOf = None,
-    block_width: options.BlockWidth = None,
-    states: options.States = None,
-    compressed_memory: options.CompressedMemory = None,
-    bptt: options.Bptt = None,
-    levels: options.Levels = None,
-    max_point_time: options.MaxPointTime = None,
-    max_time: options.MaxTime = None,
-    precision: options.Precision = None,
-    min_iterations: options.MinIterations = None,
-    max_iterations: options.MaxIterations = None,
-    seed: options.Seed = None,
-    threads: options.Threads = None,
-    timeout: options.Timeout = None,
-    stream: options.Stream = None,
-    chunk: options.Chunk = None,
-    cache: options.Cache = None,
-    graphs: options.Graphs = None,
-    order: options.Order = None,
-    sessions: options.Sessions = None,
-    no_prune: options.NoPrune = None,
-    budget: options.Budget = None,
     launcher: where.Launcher = None,
     nodes: where.Nodes = None,
     slurm: where.Slurm = None,
@@ -126,7 +72,6 @@ def run(
     Exit codes: 0 every point has a result (ok, oom, pruned, unsupported); 1 a point crashed, timed out
     or was incorrect, or the run was interrupted; 2 usage.
     """
-    asked = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_SWEEP}
     from longbench_cli.commands.job import leading
     from longbench_cli.sweep.options import resolve
     from longbench_cli.sweep.plan import make_plan
@@ -136,7 +81,7 @@ def run(
             raise UsageError("-o and --resume exclude each other: --resume FILE starts a file that does not exist yet")
         to_slurm = where.by_slurm(launcher, nodes, slurm)
         if resume is not None and not any(value is not None for name, value in asked.items() if name != "budget"):
-            asked = _options_of(resume) | ({} if budget is None else {"budget": budget})
+            asked = _options_of(resume) | ({} if asked["budget"] is None else {"budget": asked["budget"]})
         resolved = resolve(asked)
         plan = make_plan(resolved)
         if dry_run:
