@@ -50,6 +50,10 @@ class Channel:
             if self._length > _LONGEST_LINE:
                 self._refuse(b"".join(self._parts))
 
+    def renew(self) -> None:
+        """The worker was asked for another result."""
+        self.result, self.waiting = None, False
+
     def close(self) -> None:
         """The worker ended: what is left is a line that was never finished."""
         if self._parts and self._open:

@@ -23,8 +23,10 @@ _GUARD = Path(__file__).with_name("guard.py")
 class Guarded:
     """A command under its guard. ``fileno`` is readable when there is something to :meth:`hear`."""
 
-    def __init__(self, command: Sequence[str], stdin: int, printed: IO[bytes], pass_fds: Sequence[int]) -> None:
-        """Start it.
+    def __init__(
+        self, command: Sequence[str], stdin: int, printed: IO[bytes], pass_fds: Sequence[int], cwd: Path | None = None
+    ) -> None:
+        """Start it, in the folder ``cwd`` or this one.
 
         Raises:
             OSError, subprocess.SubprocessError: not even the guard could be started.
@@ -41,6 +43,7 @@ class Guarded:
                     stderr=printed,
                     pass_fds=(theirs.fileno(), *pass_fds),
                     start_new_session=True,
+                    cwd=cwd,
                     env={**os.environ, "PYTHONFAULTHANDLER": "1"},
                 )
         except BaseException:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -78,8 +79,9 @@ class Worker:
         turns: bool = False,
         command: Sequence[str] | None = None,
         ranks: Ranks | None = None,
+        cwd: Path | None = None,
     ) -> None:
-        """Start it. ``timeout_s`` counts only while :meth:`listen` does.
+        """Start it, in the folder ``cwd``. ``timeout_s`` counts only while :meth:`listen` does.
 
         ``ranks`` are those of a point of several; ``command`` is theirs if None, or :data:`WORKER`.
         """
@@ -95,6 +97,7 @@ class Worker:
         self._deaf = False
         self._guarded: Guarded | None = None
         self._unstarted: str | None = None
+        self._cwd = cwd
         try:
             self._start(request | ({"turns": True} if turns else {}), command or self._ranks.command or WORKER)
         except (OSError, subprocess.SubprocessError) as error:
@@ -113,7 +116,8 @@ class Worker:
             self._stdin.callback(os.close, self._send)
             os.set_blocking(self._receive, False)
             os.set_blocking(self._send, False)
-            self._guarded = Guarded([*command, "--result-fd", str(send)], stdin, self._printed, (send,))
+            words = [*command, "--result-fd", str(send)]
+            self._guarded = Guarded(words, stdin, self._printed, (send,), self._cwd)
 
     def __enter__(self) -> Self:
         return self
@@ -121,12 +125,28 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self.close()
 
     def give_turn(self) -> None:
         """Let it go on; :meth:`listen` sends the word."""
         self._unsent += b"turn\n"
         self._channel.waiting = False
+
+    @property
+    def answered(self) -> bool:
+        """Whether its result is here."""
+        return self._channel.result is not None
+
+    def ask_again(self, request: dict[str, Any], timeout_s: float) -> None:
+        """Ask one that takes turns, and has answered, for another point; its timeout begins anew."""
+        self._unsent += json.dumps(request | {"turns": True}).encode() + b"\n"
+        self._timeout_s = self._left_s = timeout_s
+        self._kills_before = oom_kills()
+        self._channel.renew()
+
+    def answer(self) -> Outcome:
+        """The result of one that has answered, which lives on."""
+        return self._outcome(None, self._tail())
 
     def listen(self, end: float = math.inf) -> bool:
         """Wait for what it does: True if it waits for its turn, False if it is over (see :meth:`end`).
@@ -208,7 +228,7 @@ class Worker:
         while self._guarded is not None and (left := deadline - time.monotonic()) > 0:
             if self._hear(self._guarded, left):
                 break
-        self._close()
+        self.close()
         return outcome
 
     def _end(self) -> Outcome:
@@ -225,13 +245,14 @@ class Worker:
             outcome = self._ranks.late(replace(outcome, stderr_tail=tail), code)
         else:
             outcome = self._ranks.fell(outcome, code)
-        self._close()
+        self.close()
         return outcome
 
     def _tail(self) -> list[str]:
         return last_lines(self._printed) if self._printed is not None else []
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End it, and whatever it started; what it did not report is lost. May be called again."""
         if self._guarded is not None:
             self._guarded.end()
             self._guarded = None

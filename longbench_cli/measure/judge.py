@@ -93,11 +93,15 @@ def _contended(latency: Latency, telemetry: Telemetry | None) -> Iterator[str]:
             yield f"another process on the GPU: {_named(one)}"
 
 
+def who(process: OtherProcess) -> str:
+    """What a verdict calls another process: its name and number."""
+    return f"{' '.join((process.name or 'a process').split())} (pid {process.pid})"
+
+
 def _named(process: OtherProcess) -> str:
-    name = " ".join((process.name or "a process").split())
     share = f" {percent(process.cpu_share)}" if process.cpu_share is not None else ""
     held = f" holds {process.gpu_bytes / (1 << 20):.0f} MiB" if process.gpu_bytes is not None else ""
-    return f"{name} (pid {process.pid}){share}{held}"
+    return f"{who(process)}{share}{held}"
 
 
 def _drifting(latency: Latency, precision: float) -> Iterator[str]:

@@ -45,6 +45,13 @@ def free_bytes(device: str) -> int:
     return available
 
 
+def free_all() -> None:
+    """Give back what nothing refers to any more, torch's cache on a GPU included."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def reserved_peak_bytes(device: str) -> int | None:
     """Peak of what torch's caching allocator has held on the GPU since :func:`peak_bytes`; None on a CPU."""
     if device != "cuda":

@@ -51,3 +51,11 @@ def _trial_ns(case: Case, backend: Backend, settings: Settings) -> float:
         return min(run() for _ in range(_ROUNDS))
     except (RuntimeError, Unsupported):  # a kernel that claims support and fails is not the fastest
         return float("inf")
+
+
+def one_rank_of(case: Case) -> Case:
+    """One rank's part of the work, as a case of its own."""
+    each = "batch" if get_implementation(case.impl).model is not None else "seq_len"
+    share = max(1, getattr(case, each) // case.world_size)
+    options = {name: value for name, value in case.options.items() if name != "parallel"}
+    return case.model_copy(update={"world_size": 1, "options": options, each: share})

@@ -16,6 +16,7 @@ from longbench_cli.measure.judge import judge
 from longbench_cli.measure.memory import held_bytes, peak_bytes, reserved_peak_bytes
 from longbench_cli.measure.pick import pick_backend
 from longbench_cli.measure.sampling import Sample, Trial, sample, warm_up
+from longbench_cli.measure.slowed import slowed
 from longbench_cli.measure.subjects import Subject, subject_of
 from longbench_cli.measure.telemetry.watch import Watch
 from longbench_cli.measure.types import CostRecord, Memory, Telemetry, Timing
@@ -31,14 +32,19 @@ Report = Callable[[int, int | None, str, float | None], None]
 """Called as a point goes on: (units done, units in all if known, unit, units a second if known)."""
 
 
-def measure_point(case: Case, settings: Settings, report: Report, gate: Gate) -> dict[str, Any]:
+def measure_point(
+    case: Case, settings: Settings, report: Report, gate: Gate, *, full_time: bool = False, slowdown: float = 0.0
+) -> dict[str, Any]:
     """The worker's result for one case, as JSON-ready values (see ``execute/channel.py``).
+
+    ``full_time``: sample for as long as the settings allow, however precise. ``slowdown``: the share by which
+    each iteration is made to take longer.
 
     Raises:
         Unsupported: the implementation or back end does not do this case on this machine.
         torch.OutOfMemoryError, MemoryError: it did not fit.
     """
-    timer = timer_for(case.device, settings)
+    timer = slowed(timer_for(case.device, settings), slowdown, case.device)
     backend = pick_backend(case, settings)
     subject = subject_of(case, backend, settings.seed)
     subject.load_code()
@@ -59,6 +65,7 @@ def measure_point(case: Case, settings: Settings, report: Report, gate: Gate) ->
             now_ns,
             lambda count: report(count, None, "iterations", None),
             waited_ns=lambda: gate.waited_ns,
+            full_time=full_time,
         )
     memory = Memory(
         input_bytes=first.input_bytes,

@@ -32,6 +32,10 @@ SHORT_NS = 5_000_000
 """Below 5 ms an iteration is over before caches, TLB and clock are what they are for the next: the first
 one on fresh inputs, which also follows another process's turn, is not recorded."""
 
+DUET_SHORT_NS = 250_000_000
+"""The same of two that are compared turn by turn: after the other's turn a pass of 50 ms still takes a tenth longer
+than the next one."""
+
 _STEADY = 0.05
 _LONG_NS = 1_000_000_000
 _RECHECK = 1.1
@@ -85,25 +89,30 @@ def sample(
     on_iteration: Callable[[int], None] = lambda _count: None,
     start_ns: int | None = None,
     waited_ns: Callable[[], int] = lambda: 0,
+    *,
+    full_time: bool = False,
 ) -> Sample:
     """Iterate until the 95% interval of the median is within ``settings.precision``, or a limit.
+
+    With ``full_time`` precision ends nothing: of two that are compared turn by turn neither leaves early.
 
     At least ``settings.min_iterations`` where an iteration takes under 1 s; longer ones stop at
     ``settings.max_time`` seconds, after one iteration at the least. Every recorded time is kept, in
     order. The time limit counts from ``start_ns``, where the first trial began before this call, and
     leaves out what ``waited_ns`` (a total so far) grows by: the waiting for other processes' turns.
     """
-    taken = _Taken(settings)
+    taken = _Taken(settings, full_time)
+    short_ns = DUET_SHORT_NS if full_time else SHORT_NS
     start = (now_ns() if start_ns is None else start_ns) - waited_ns()
     last: int | None = None
     ran = 0
     for trial in trials:
-        taken.draws += 1
+        taken.next_draw()
         turn, iterations, settled = 0, 0, False
         while turn < TURN_NS and iterations < taken.longest_turn:
             took = trial.run()
             ran += 1
-            first_is_short = not settled and (took if last is None else last) < SHORT_NS
+            first_is_short = not settled and (took if last is None else last) < short_ns
             last, settled = took, True
             if first_is_short:
                 continue
@@ -112,7 +121,7 @@ def sample(
             elapsed_ns = taken.ends[-1] - start - waited_ns()
             stopped = taken.check(on_iteration, elapsed_ns) or taken.limit(elapsed_ns)
             if stopped is not None:
-                return Sample(summarise(taken.times, taken.ordered, stopped), taken.ends, taken.numbers)
+                return Sample(summarise(taken.times, taken.ordered, stopped, taken.turns), taken.ends, taken.numbers)
         del trial  # and with it its inputs, before the next are made
     raise AssertionError("trials are endless")
 
@@ -122,18 +131,28 @@ class _Taken:
     """The iterations recorded so far, and whether they are enough."""
 
     settings: Settings
+    full_time: bool
     times: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     ordered: list[int] = field(default_factory=list)
-    draws: int = 0
+    by_draw: list[int] = field(default_factory=list)
     next_check: int = LEAST_FOR_95
 
     @property
     def longest_turn(self) -> int:
         return max(1, self.settings.max_iterations // _TURNS)
 
+    @property
+    def turns(self) -> list[int]:
+        """Iterations on each set of inputs that was iterated on."""
+        return [count for count in self.by_draw if count]
+
+    def next_draw(self) -> None:
+        self.by_draw.append(0)
+
     def add(self, took: int, end: int, number: int) -> None:
+        self.by_draw[-1] += 1
         self.times.append(took)
         self.ends.append(end)
         self.numbers.append(number)
@@ -145,7 +164,7 @@ class _Taken:
             return None
         on_iteration(len(self.times))
         self.next_check = math.ceil(len(self.times) * _RECHECK)
-        if len(self.times) < self._least or self.draws < LEAST_DRAWS or elapsed_ns < LEAST_NS:
+        if self.full_time or len(self.times) < self._least or len(self.by_draw) < LEAST_DRAWS or elapsed_ns < LEAST_NS:
             return None
         inflated = inflation(self.times)
         noise, interval = relative_half_width(self.ordered, inflated), median_interval(self.ordered, inflated)
@@ -166,8 +185,11 @@ class _Taken:
         return min(self.settings.min_iterations, LEAST_FOR_95) if self._long else self.settings.min_iterations
 
 
-def summarise(times: list[int], ordered: list[int], stopped_by: StoppedBy) -> Latency:
-    """The latency record of iteration times in nanoseconds, in the order they were taken and in ascending order."""
+def summarise(times: list[int], ordered: list[int], stopped_by: StoppedBy, turns: list[int] | None = None) -> Latency:
+    """The latency record of iteration times in nanoseconds, in the order they were taken and in ascending order.
+
+    ``turns`` are how many of them were taken on each set of inputs.
+    """
     inflated = inflation(times)
     noise = relative_half_width(ordered, inflated)
     return Latency(
@@ -179,4 +201,5 @@ def summarise(times: list[int], ordered: list[int], stopped_by: StoppedBy) -> La
         noise=noise if math.isfinite(noise) else None,
         stopped_by=stopped_by,
         effective_iterations=len(times) / inflated,
+        turns=turns,
     )

@@ -38,7 +38,7 @@ class _Value(BaseModel):
 
 
 class Latency(_Value):
-    """Times of one pass, in nanoseconds, in the order they were taken; none is dropped."""
+    """Times of one pass, in nanoseconds, in the order they were taken; none is dropped, but of a copy that says so."""
 
     iterations_ns: list[Annotated[int, Field(ge=0, le=10**18)]] = Field(min_length=1)
     median_ns: _Nanoseconds
@@ -58,6 +58,17 @@ class Latency(_Value):
         default="within", description="ci95 holds within one process, or between fresh processes (sessions)"
     )
     sessions: _Count = Field(default=1, ge=1, description="fresh processes that the iterations are from")
+    turns: list[Annotated[int, Field(ge=1, le=10**18)]] | None = Field(
+        default=None, description="iterations recorded on each set of inputs, in order; null in older files"
+    )
+    omitted: _Count = Field(
+        default=0, description="of a slim copy: iterations left out; the figures here are those of all"
+    )
+
+    @property
+    def count(self) -> int:
+        """How many iterations were timed, kept here or not."""
+        return len(self.iterations_ns) + self.omitted
 
 
 class Timing(_Value):

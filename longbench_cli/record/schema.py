@@ -37,6 +37,20 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Duet(_Line):
+    """Of a run that was one side of a duet: it took turns, pair by pair, with the run of the other side.
+
+    Session k of a point and session k of the same key in the other run are one pair; the r-th turns of both
+    (``latency.turns``) followed each other at once.
+    """
+
+    id: str = Field(description="the same in both runs")
+    side: Literal["base", "candidate"]
+    label: str = Field(description="what the user calls this side: a ref, an interpreter")
+    identical: bool = Field(description="both sides are the same code")
+    injected: float | None = Field(default=None, gt=0, description="slowdown put into the candidate, as a share")
+
+
 class RunHeader(_Line):
     """First line of a run file: what was asked for and where it ran."""
 
@@ -50,6 +64,7 @@ class RunHeader(_Line):
     settings: dict[str, Any] = Field(description="how it was measured: limits, precision, seed")
     plan: list[str] = Field(description="keys of all points, in order; --resume compares it")
     environment: dict[str, Any]
+    duet: Duet | None = Field(default=None, description="null of a run that stands alone")
 
 
 class _Point(_Line):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from attention_impls.api import Implementation, Unsupported, get_implementation
+from attention_impls.api import Unsupported, get_implementation
 from attention_impls.distributed.comm import Communicator
 from longbench_cli.execute.states import StateWriter
 from longbench_cli.measure.clock import Timer, now_ns, timer_for
 from longbench_cli.measure.gate import Gate
 from longbench_cli.measure.memory import free_bytes
-from longbench_cli.measure.pick import pick_backend
+from longbench_cli.measure.pick import one_rank_of, pick_backend
 from longbench_cli.measure.point import WARM_UP_SHARE, Report, as_incorrect, as_measured, run_first
 from longbench_cli.measure.ranks.bandwidth import measure_bandwidth, probes_of
 from longbench_cli.measure.ranks.bench import Bench
@@ -23,6 +23,7 @@ from longbench_cli.measure.ranks.result import Answers, communication_of, of_wor
 from longbench_cli.measure.ranks.sharing import kept_bytes, not_whole, sharing_of, unlike
 from longbench_cli.measure.ranks.subject import SequenceShare
 from longbench_cli.measure.ranks.timing import sample_all, warm_up_all
+from longbench_cli.measure.slowed import slowed
 from longbench_cli.measure.subjects import Subject
 from longbench_cli.measure.telemetry.watch import Watch
 from longbench_cli.measure.tolerance import OUTPUT_TOLERANCE
@@ -38,31 +39,45 @@ BANDWIDTH_SHARE = 0.1
 
 
 def measure_ranks(
-    job: Job, device: str, case: Case, settings: Settings, states: StateWriter, report: Report, gate: Gate
+    job: Job,
+    device: str,
+    case: Case,
+    settings: Settings,
+    states: StateWriter,
+    report: Report,
+    gate: Gate,
+    *,
+    full_time: bool = False,
+    slowdown: float = 0.0,
 ) -> dict[str, Any] | None:
     """The point's result, on rank 0; None on the others. Every rank calls it; ``device`` is the name of its own.
+
+    ``full_time`` and ``slowdown`` as of :func:`~longbench_cli.measure.point.measure_point`.
 
     Raises:
         Unsupported: the implementation or back end does not do this case on such ranks.
         torch.OutOfMemoryError, MemoryError: it did not fit on this rank.
     """
-    return _Point(job, device, case, settings, states).measure(report, gate)
+    return _Point(job, device, case, settings, states, slowdown).measure(report, gate, full_time=full_time)
 
 
 class _Point:
     """One case on all ranks, from this one's side."""
 
-    def __init__(self, job: Job, device: str, case: Case, settings: Settings, states: StateWriter) -> None:
+    def __init__(
+        self, job: Job, device: str, case: Case, settings: Settings, states: StateWriter, slowdown: float
+    ) -> None:
         if settings.graphs == "on":
             raise Unsupported("--graphs on: what several ranks exchange is no part of a CUDA graph; leave it out")
         self._job, self._device, self._case, self._states = job, device, case, states
+        self._slowdown = slowdown
         self._settings = settings.model_copy(update={"graphs": "off"})
         self._impl = get_implementation(case.impl)
         self._sharing = sharing_of(case, self._impl)
         self._control: Control = job.control
         self._comm = Communicator(job.place.rank, job.place.world_size, job.groups, states.calls)
 
-    def measure(self, report: Report, gate: Gate) -> dict[str, Any] | None:
+    def measure(self, report: Report, gate: Gate, *, full_time: bool) -> dict[str, Any] | None:
         job, case, settings, control, comm = self._job, self._case, self._settings, self._control, self._comm
         rank = job.place.rank
         self._states.stage("loading")
@@ -94,7 +109,14 @@ class _Point:
         self._states.stage("timing")
         with Watch(case.device, own=job.neighbours) as watch:
             timed = sample_all(
-                control, bench, watch, settings, now_ns, gate, lambda done: report(done, None, "iterations", None)
+                control,
+                bench,
+                watch,
+                settings,
+                now_ns,
+                gate,
+                lambda done: report(done, None, "iterations", None),
+                full_time=full_time,
             )
         timing = timer.timing()
         bench.close()
@@ -132,11 +154,12 @@ class _Point:
         }
 
     def _timer(self) -> Timer:
-        return timer_for(self._case.device, self._settings, self._job.line_up)
+        device = self._case.device
+        return slowed(timer_for(device, self._settings, self._job.line_up), self._slowdown, device)
 
     def _pick(self) -> str:
         """Rank 0's choice, which tries one rank's part of the work alone; the others wait for it."""
-        picked = pick_backend(_alone(self._case, self._impl), self._settings) if self._control.rank == 0 else None
+        picked = pick_backend(one_rank_of(self._case), self._settings) if self._control.rank == 0 else None
         backend: str = self._control.exchange(picked)[0]
         return backend
 
@@ -174,11 +197,3 @@ class _Point:
     def _free_bytes(self) -> int:
         """For this rank: those of a machine share its memory, but not their GPUs'."""
         return free_bytes(self._case.device) // (self._job.place.local_size if self._case.device == "cpu" else 1)
-
-
-def _alone(case: Case, impl: Implementation) -> Case:
-    """One rank's part of the work, as a case of its own."""
-    each = "batch" if impl.model is not None else "seq_len"
-    share = max(1, getattr(case, each) // case.world_size)
-    options = {name: value for name, value in case.options.items() if name != "parallel"}
-    return case.model_copy(update={"world_size": 1, "options": options, each: share})

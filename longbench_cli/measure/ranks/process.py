@@ -11,6 +11,7 @@ started the ranks ends the others. Any other error is a traceback and exit code 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -36,6 +37,7 @@ ENDED = 3
 
 def main(arguments: list[str], environment: dict[str, str]) -> int:
     """The exit code."""
+    gc.freeze()  # as measure/worker.py does
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--result", type=Path, required=True)
@@ -55,7 +57,8 @@ def main(arguments: list[str], environment: dict[str, str]) -> int:
         try:
             device = take_device(place, case.device)
             job = join(place, case.device, environment)
-            result = measure_ranks(job, device, case, settings, states, pipe.progress, gate)
+            asked = {name: request[name] for name in ("full_time", "slowdown") if name in request}
+            result = measure_ranks(job, device, case, settings, states, pipe.progress, gate, **asked)
         except Exception as error:
             failure = failure_of(error)
             if failure is None:

@@ -52,6 +52,8 @@ def sample_all(
     now_ns: Callable[[], int],
     gate: Gate,
     on_iteration: Callable[[int], None],
+    *,
+    full_time: bool = False,
 ) -> Timed:
     """Iterate as on one rank; ``gate`` and ``on_iteration`` are rank 0's."""
     own: list[tuple[int, int]] = []
@@ -82,7 +84,7 @@ def sample_all(
                 call(DRAW)
                 yield Trial(slowest)
 
-        return sample(trials(), settings, now_ns, on_iteration, waited_ns=lambda: gate.waited_ns)
+        return sample(trials(), settings, now_ns, on_iteration, waited_ns=lambda: gate.waited_ns, full_time=full_time)
 
     taken = in_step(control, {REST: rest, DRAW: draw, ITERATE: iterate}, lead)
     numbers: list[int] = control.exchange(taken.numbers if taken is not None else None)[0]

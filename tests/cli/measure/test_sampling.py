@@ -176,3 +176,19 @@ def test_warm_up_ends_at_its_limit() -> None:
     falling = machine(lambda i: SECOND // (i + 1))
     warm_up(next(falling.trials()), falling.clock, 2 * SECOND)
     assert 2 * SECOND <= falling.now < 3 * SECOND
+
+
+def test_turns_count_the_recorded_iterations_of_each_set_of_inputs() -> None:
+    quiet = machine(lambda _: 20 * MS)
+    latency = sample(quiet.trials(), Settings(max_time=1), quiet.clock, full_time=True).latency
+    assert latency.turns is not None
+    assert sum(latency.turns) == len(latency.iterations_ns)
+    assert set(latency.turns[:-1]) == {3}  # 60 ms, the first to reach 50
+    assert len(latency.turns) == quiet.draws
+
+
+def test_for_the_full_time_precision_ends_nothing() -> None:
+    quiet = machine(lambda _: 20 * MS)
+    latency = sample(quiet.trials(), Settings(max_time=2), quiet.clock, full_time=True).latency
+    assert latency.stopped_by == "max_time"
+    assert quiet.clock() >= 2 * SECOND
