@@ -62,7 +62,7 @@ def groups(jobs: Sequence[Job], free_bytes: int | None) -> list[list[Job]]:
     found: list[list[Job]] = []
     held = 0
     for job in resident:
-        needed = bytes_here(job.point) + PROCESS_BYTES * ranks_here(job.point.case)
+        needed = held_bytes(job.point)
         if found and len(found[-1]) < most and held + needed <= room:
             found[-1].append(job)
             held += needed
@@ -70,6 +70,16 @@ def groups(jobs: Sequence[Job], free_bytes: int | None) -> list[list[Job]]:
             found.append([job])
             held = needed
     return found + [[job] for job in jobs if job.execution == "streamed"]
+
+
+def held_bytes(point: PlannedPoint) -> int:
+    """What the processes of a resident point are predicted to hold on this machine."""
+    return bytes_here(point) + PROCESS_BYTES * ranks_here(point.case)
+
+
+def fit_together(point: PlannedPoint, processes: int, free_bytes: int | None) -> bool:
+    """Whether ``processes`` of the same resident point can live at once in ``free_bytes`` (None: nobody knows)."""
+    return processes * held_bytes(point) <= MEMORY_SHARE * (free_bytes or 0)
 
 
 def _frame(case: Case) -> Hashable:

@@ -42,8 +42,13 @@ def take_turns(members: Sequence[Member], *, limit_s: float = math.inf, command:
     """Run all members to their outcomes; after ``limit_s`` seconds, those still running are ended."""
     end = time.monotonic() + limit_s
     with ExitStack() as started:
-        waiting: list[tuple[Member, Worker]] = []
-        for member in members:
+        workers: dict[int, Worker] = {}
+        waiting: list[tuple[int, Worker]] = []
+
+        def over(number: int) -> None:
+            workers[number].end(members[number].on_end)
+
+        for number, member in enumerate(members):
             worker = Worker(
                 member.request,
                 timeout_s=member.timeout_s,
@@ -52,17 +57,22 @@ def take_turns(members: Sequence[Member], *, limit_s: float = math.inf, command:
                 command=command,
                 ranks=member.ranks,
             )
-            started.enter_context(worker)
+            workers[number] = started.enter_context(worker)
             if worker.listen(end):
-                waiting.append((member, worker))
+                waiting.append((number, worker))
             else:
-                worker.end(member.on_end)
-        while waiting:
-            still = []
-            for member, worker in waiting:
-                worker.give_turn()
-                if worker.listen(end):
-                    still.append((member, worker))
-                else:
-                    worker.end(member.on_end)
-            waiting = still[::-1]
+                over(number)
+        alternate(waiting, over, end)
+
+
+def alternate(waiting: Sequence[tuple[int, Worker]], over: Callable[[int], None], end: float = math.inf) -> None:
+    """Give turns to workers that wait for them until none does; ``over`` is told the number of one that leaves."""
+    while waiting:
+        still = []
+        for number, worker in waiting:
+            worker.give_turn()
+            if worker.listen(end):
+                still.append((number, worker))
+            else:
+                over(number)
+        waiting = still[::-1]
