@@ -39,14 +39,22 @@ def merged_points(run: Run) -> list[RecordedPoint]:
     - as many failures as measurements, or more, make it a failure, the worst of them;
     - else it is measured, and the verdict tells of sessions that failed.
     """
-    settings = run.header.settings
-    numbered = "sessions" in settings  # in older files the number is that of the resumption
+    precision = run.header.settings.get("precision")
+    asked = precision if isinstance(precision, float) and 0 < precision < 1 else None
+    return [merged(sessions, asked) for sessions in sessions_of(run).values()]
+
+
+def sessions_of(run: Run) -> dict[str, list[RecordedPoint]]:
+    """By key, in the order in which keys first appear, the sessions of each in their order."""
     latest: dict[str, dict[int, RecordedPoint]] = {}
     for point in run.points:
-        latest.setdefault(point.key, {})[point.session if numbered else 0] = point
-    precision = settings.get("precision")
-    asked = precision if isinstance(precision, float) and 0 < precision < 1 else None
-    return [_merged([sessions[number] for number in sorted(sessions)], asked) for sessions in latest.values()]
+        latest.setdefault(point.key, {})[point.session if is_numbered(run) else 0] = point
+    return {key: [sessions[number] for number in sorted(sessions)] for key, sessions in latest.items()}
+
+
+def is_numbered(run: Run) -> bool:
+    """Whether ``session`` counts fresh processes; in older files it is the number of the resumption."""
+    return "sessions" in run.header.settings
 
 
 def between_interval(medians: Sequence[float]) -> tuple[float, float]:
@@ -61,7 +69,15 @@ def between_interval(medians: Sequence[float]) -> tuple[float, float]:
     return min(math.exp(centre - half), middle), max(math.exp(centre + half), middle)
 
 
-def _merged(sessions: list[RecordedPoint], precision: float | None) -> RecordedPoint:
+def ran_alike(measured: Sequence[MeasuredPoint]) -> list[MeasuredPoint]:
+    """Those that ran the way most did: on which back end, resident or streamed."""
+    ways = Counter((point.case.backend, point.execution) for point in measured)
+    way = ways.most_common(1)[0][0] if ways else None
+    return [point for point in measured if (point.case.backend, point.execution) == way]
+
+
+def merged(sessions: Sequence[RecordedPoint], precision: float | None) -> RecordedPoint:
+    """At least one session of one key as one point; ``precision`` is the one asked for, None where it is not known."""
     if len(sessions) == 1:
         return sessions[0]
     measured = [point for point in sessions if isinstance(point, MeasuredPoint)]
@@ -83,9 +99,8 @@ def _failure(failed: list[UnmeasuredPoint], sessions: int) -> UnmeasuredPoint:
 
 def _measured(measured: list[MeasuredPoint], told: list[UnmeasuredPoint], precision: float | None) -> MeasuredPoint:
     """The sessions that ran alike, as one; telemetry, timing, details and ranks are those of the one in the middle."""
-    ways = Counter((point.case.backend, point.execution) for point in measured)
-    way = ways.most_common(1)[0][0]
-    alike = [point for point in measured if (point.case.backend, point.execution) == way]
+    alike = ran_alike(measured)
+    way = (alike[0].case.backend, alike[0].execution)
     others = [point for point in measured if (point.case.backend, point.execution) != way]
     reasons = [f"session {point.session} {point.status}: {point.reason}" for point in told]
     reasons += [
@@ -122,6 +137,7 @@ def _latency(sessions: list[Latency]) -> Latency:
         effective_iterations=None if None in worths else sum(worth for worth in worths if worth is not None),
         interval="between",
         sessions=len(sessions),
+        omitted=sum(latency.omitted for latency in sessions),
     )
 
 

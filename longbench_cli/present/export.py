@@ -129,8 +129,8 @@ def _csv_row(run: Run, point: AnyPoint) -> dict[str, Any]:
         **case,
     }
     if latency := point.latency:
-        row.update(latency.model_dump(exclude={"iterations_ns", "ci95_ns", "noise"}))
-        row.update(noise_ratio=latency.noise, iterations=len(latency.iterations_ns))
+        row.update(latency.model_dump(exclude={"iterations_ns", "ci95_ns", "noise", "turns", "omitted"}))
+        row.update(noise_ratio=latency.noise, iterations=latency.count)
         row["ci95_low_ns"], row["ci95_high_ns"] = latency.ci95_ns or (None, None)
     if isinstance(point, MeasuredPoint) and point.verdict:
         row.update(verdict=point.verdict.kind, verdict_reasons="; ".join(point.verdict.reasons))

@@ -42,7 +42,7 @@ def _outcome(point: AnyPoint) -> list[str]:
         lines.append(f"{format_duration(each)} per block, {count(point.details['blocks'], 'block')}")
     lines.append(f"{precision_words(latency)} {holds(latency)}")
     worth = f", worth {latency.effective_iterations:.0f} independent ones" if latency.effective_iterations else ""
-    lines.append(f"{count(len(latency.iterations_ns), 'iteration')}{worth}, stopped by {latency.stopped_by}")
+    lines.append(f"{count(latency.count, 'iteration')}{worth}, stopped by {latency.stopped_by}")
     if point.verdict is not None:
         lines += [point.verdict.kind, *point.verdict.reasons]
     actual, dense = actual_tflops(point), dense_tflops(point)

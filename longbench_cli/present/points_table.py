@@ -80,7 +80,7 @@ def _size(_run: str, point: AnyPoint) -> Cell:
 
 
 def _iterations(_run: str, point: AnyPoint) -> Cell:
-    return whole(len(point.latency.iterations_ns)) if point.latency else NOTHING
+    return whole(point.latency.count) if point.latency else NOTHING
 
 
 def _actual(_run: str, point: AnyPoint) -> Cell:

@@ -14,7 +14,7 @@ from longbench_cli.record.schema import MeasuredPoint
 
 def precision_words(latency: Latency) -> str:
     """``±0.8%``: half the 95% interval; ``±1.2% (range of 3)``: half the spread where there is none; ``(1 run)``."""
-    runs = len(latency.iterations_ns)
+    runs = latency.count
     if latency.noise is None:
         return f"({count(runs, 'run')})"
     return f"±{percent(latency.noise)}" + (f" (range of {runs})" if latency.ci95_ns is None else "")

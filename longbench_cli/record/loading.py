@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -14,6 +15,7 @@ from longbench_cli.execute.budget import BUDGET
 from longbench_cli.record.schema import POINT, SCHEMA, MeasuredPoint, RunHeader, UnmeasuredPoint
 from longbench_cli.sweep.axes import shown
 
+T = TypeVar("T")
 RecordedPoint = MeasuredPoint | UnmeasuredPoint
 _LONGEST_KEY, _DEEPEST = 60, 8
 _UNION_TAGS = ("measured", "unmeasured")  # pydantic's own steps in a location, not keys of the file
@@ -46,10 +48,22 @@ def load_run(path: str | Path) -> Run:
         UsageError: it is missing, unreadable, empty, not a run of longbench, written by a newer
             longbench, or malformed anywhere but in a torn last line.
     """
-    path = Path(path)
+    return _opened(Path(path), _read)
+
+
+def load_header(path: str | Path) -> RunHeader:
+    """The first line of a run file; the points are not looked at.
+
+    Raises:
+        UsageError: as :func:`load_run`.
+    """
+    return _opened(Path(path), _first_line)[0]
+
+
+def _opened(path: Path, read: Callable[[Path, BinaryIO], T]) -> T:
     try:
         with path.open("rb") as file:
-            return _read(path, file)
+            return read(path, file)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such run file: give one that `longbench run` wrote") from None
     except IsADirectoryError:
@@ -75,14 +89,20 @@ def short_reason(error: ValidationError) -> str:
     return f"{where}: {message}" if where else message
 
 
-def _read(path: Path, file: BinaryIO) -> Run:
+def _first_line(path: Path, file: BinaryIO) -> tuple[RunHeader, int]:
+    """The header, and the length of its line."""
     start = file.peek(64)[:64] if hasattr(file, "peek") else b""
     if start and not start.lstrip().startswith(b"{"):
         raise _foreign(path, "it does not begin with a JSON object")
     first = file.readline()
     if not first:
         raise UsageError(f"{path}: is empty, not a run file: start it with `longbench run --resume {path}`")
-    run = Run(path, _header(path, first), valid_bytes=len(first))
+    return _header(path, first), len(first)
+
+
+def _read(path: Path, file: BinaryIO) -> Run:
+    header, size = _first_line(path, file)
+    run = Run(path, header, valid_bytes=size)
     torn: str | None = None
     for number, line in enumerate(file, 2):
         if torn is not None:  # a line follows, so the one before was not the last
