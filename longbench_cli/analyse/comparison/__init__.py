@@ -1,0 +1,1 @@
+"""Base against candidate: what changed, how surely, and whether it is a regression."""
