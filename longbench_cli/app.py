@@ -31,7 +31,9 @@ HELP = (
     "Sweeps sequence length from 8k to 1b tokens, checks every result against a float64 oracle before it is timed, "
     "and draws the runtime-versus-length curves.\n\n"
     "Exit codes: 0 every point has a result, or no check failed; 1 a point crashed, timed out or was incorrect, "
-    "the run was interrupted, or a check of verify failed; 2 usage."
+    "the run was interrupted, or a check of verify failed; 2 usage.\n\n"
+    "Of gate: 0 ok; 1 a regression; 2 usage or tool error; 3 inconclusive, with --inconclusive fail; 4 not comparable; "
+    "5 incorrect."
 )
 
 
@@ -50,18 +52,40 @@ class Command:
         return typer.main.get_command(single)
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A command of several commands, each a function of the module by that name."""
+
+    module: str
+    commands: tuple[str, ...]
+    summary: str
+
+    def load(self, name: str) -> Any:
+        group = typer.Typer(add_completion=False, name=name, help=self.summary)
+        group.callback()(lambda: None)  # a group, even of one command
+        module = importlib.import_module(self.module)
+        for command in self.commands:
+            function = getattr(module, command)
+            group.command(command, help=_unwrapped(function.__doc__ or self.summary))(function)
+        return typer.main.get_command(group)
+
+
 def _unwrapped(text: str) -> str:
     """A docstring with a line a paragraph: rich breaks lines where the terminal ends, and nowhere else."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-COMMANDS = {
+COMMANDS: dict[str, Command | Group] = {
     "run": Command("longbench_cli.commands.run", "run", "Sweep lengths and implementations; verify, then time."),
     "verify": Command("longbench_cli.commands.verify", "verify", "Check an implementation in every way that applies."),
     "report": Command("longbench_cli.commands.report", "report", "Draw the curves of one or more run files."),
+    "compare": Command("longbench_cli.commands.compare", "compare", "Two runs, point by point: faster or slower?"),
+    "gate": Command("longbench_cli.commands.gate", "gate", "Is the candidate slower than the base? Exit code 1 if so."),
     "predict": Command("longbench_cli.commands.predict", "predict", "Time and memory past what was measured."),
     "pattern": Command("longbench_cli.commands.pattern", "pattern", "What an attention sees, and how far that gets."),
     "comm": Command("longbench_cli.commands.comm", "comm", "What ranks receive from each other, and how that grows."),
+    "history": Group("longbench_cli.commands.history", ("add", "show"), "Runs over time, and where they changed."),
+    "baseline": Group("longbench_cli.commands.baseline", ("save",), "Runs kept in git, to compare later runs with."),
     "list": Command("longbench_cli.commands.listing", "list_", "Implementations, back ends, profiles or devices."),
     "doctor": Command("longbench_cli.commands.doctor", "doctor", "What this machine can measure, and how well."),
 }

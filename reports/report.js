@@ -47,7 +47,7 @@
 
   const draw = async (name) => {
     const place = document.getElementById(`figure-${name}`);
-    if (drawn.has(name) || place.hidden) return;
+    if (drawn.has(name) || place.hidden || place.closest("details:not([open])")) return;
     drawn.set(name, place);
     const figure = data.figures[name];
     await Plotly.newPlot(place, figure.data, { ...figure.layout, showlegend: false }, {
@@ -59,6 +59,11 @@
   };
   const redraw = (more) => Promise.all([...drawn.values()].map((place) => Plotly.relayout(place, { ...look(), ...more })));
   for (const name of Object.keys(data.figures)) draw(name);
+  for (const fold of document.querySelectorAll("details")) {
+    fold.addEventListener("toggle", () => {
+      for (const place of fold.querySelectorAll(".figure")) draw(place.id.slice("figure-".length));
+    });
+  }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw({}));
   addEventListener("beforeprint", () => redraw({ autosize: false, width: 680 }));
   addEventListener("afterprint", () => redraw({ autosize: true, width: null }));

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = {"torch", "pandas", "plotly", "scipy"}
+HEAVY = {"torch", "pandas", "plotly", "scipy", "ruptures"}
 
 AFTER = """
 import atexit, json, os, sys
@@ -36,8 +36,11 @@ def test_importing_the_packages_is_light() -> None:
         "report --help",
         "pattern --help",
         "comm --help",
+        "compare --help",
         "list --help",
         "doctor --help",
+        "history --help",
+        "history show --help",
         "list profiles",
     ],
 )

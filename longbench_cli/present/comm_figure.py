@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from longbench_cli.analyse.comm import Exchanged, Exchanges
 from longbench_cli.present.axes import LogAxis, bytes_axis, length_axis
+from longbench_cli.present.drawn import Drawn, LegendEntry
 from longbench_cli.present.figures import PLOT_HEIGHT, page_layout
 from longbench_cli.present.series import PALETTE
 from longbench_cli.present.units import format_bytes
@@ -29,24 +30,6 @@ _RAMP = (PALETTE[0], PALETTE[4], PALETTE[3], PALETTE[1])
 _DASHES = ("solid", "dash", "dot")
 
 
-@dataclass(frozen=True, slots=True)
-class LegendEntry:
-    """``series`` is the ``meta`` of the line's traces."""
-
-    series: int
-    label: str
-    color: str
-    dash: str
-
-
-@dataclass(frozen=True, slots=True)
-class CommFigure:
-    """A figure, and the legend that the page draws for it."""
-
-    figure: go.Figure
-    legend: tuple[LegendEntry, ...]
-
-
 def common_axis(groups: Sequence[Exchanges]) -> LogAxis:
     """One axis of bytes for all figures, so that they can be compared."""
     values = [float(point.most) for group in groups for point in group.exchanged]
@@ -54,14 +37,14 @@ def common_axis(groups: Sequence[Exchanges]) -> LogAxis:
     return bytes_axis([value for value in values if value])
 
 
-def against_length(group: Exchanges, axis: LogAxis, first_series: int) -> CommFigure:
+def against_length(group: Exchanges, axis: LogAxis, first_series: int) -> Drawn:
     """A line a number of ranks, against N."""
     return _figure(
         group, axis, first_series, _length, _ranks, lambda ranks: f"P = {ranks}", "sequence length N, tokens"
     )
 
 
-def against_ranks(group: Exchanges, axis: LogAxis, first_series: int) -> CommFigure:
+def against_ranks(group: Exchanges, axis: LogAxis, first_series: int) -> Drawn:
     """A line a length, against P; of weak scaling a line a length of one rank."""
     name = "N / P" if group.holds_share else "N"
     return _figure(
@@ -85,7 +68,7 @@ def _figure(
     line_of: Callable[[Case], int],
     name: Callable[[int], str],
     x_title: str,
-) -> CommFigure:
+) -> Drawn:
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -103,7 +86,7 @@ def _figure(
     figure.update_layout(page_layout(PLOT_HEIGHT, x_title, x_axis, TITLE, axis))
     if not figure.data:
         figure.add_annotation(text="nothing is received", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
-    return CommFigure(figure, tuple(legend))
+    return Drawn(figure, tuple(legend))
 
 
 def _add_line(figure: go.Figure, entry: LegendEntry, points: Sequence[Exchanged], along: Callable[[Case], int]) -> None:

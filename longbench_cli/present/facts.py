@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from longbench_cli.present.units import count, format_bytes, is_count
@@ -38,16 +39,24 @@ def command_line(run: Run) -> str:
 
 def machine_of(run: Run) -> str:
     """The machine in a few words: its GPUs where they were used, else its CPU."""
-    environment = run.header.environment
+    return machine_words(run.header.environment, gpu=any(point.case.device == "cuda" for point in run.points))
+
+
+def machine_words(environment: Mapping[str, Any], *, gpu: bool) -> str:
+    """The GPUs of a run's environment if one was used and they are known, else its CPU."""
     gpus = environment.get("gpus")
-    if any(point.case.device == "cuda" for point in run.points) and isinstance(gpus, list) and gpus:
-        names = [str(gpu.get("name", "GPU") if isinstance(gpu, dict) else gpu) for gpu in gpus]
+    if gpu and isinstance(gpus, list) and gpus:
+        names = [str(one.get("name", "GPU") if isinstance(one, dict) else one) for one in gpus]
         return names[0] if len(names) == 1 else f"{len(names)} × {names[0]}"
     cpu, cores = environment.get("cpu"), environment.get("cores")
     described = [str(cpu)] if cpu else []
     if isinstance(cores, int):
         described.append(count(cores, "core"))
     return ", ".join(described)
+
+
+COMMIT = 9
+"""Characters of a commit, as git itself shortens it in a large repository."""
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> Facts:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from longbench_cli.analyse.prediction.forecast import Forecast
 from longbench_cli.present.axes import duration_axis, length_axis
-from longbench_cli.present.comm_figure import LegendEntry
+from longbench_cli.present.drawn import Drawn, LegendEntry
 from longbench_cli.present.figures import PLOT_HEIGHT, page_layout, translucent
 from longbench_cli.present.predict_view import ROOFLINE, Section, varied_within
 from longbench_cli.present.series import PALETTE, format_varied, varied_options
@@ -30,15 +29,7 @@ _SAID = frozenset({"pass", "batch", "heads", "options"})
 """What the name of a line has in any case, and options, of which it has those that vary."""
 
 
-@dataclass(frozen=True, slots=True)
-class PredictFigure:
-    """A figure, and the legend that the page draws for it."""
-
-    figure: go.Figure
-    legend: tuple[LegendEntry, ...]
-
-
-def predict_figure(section: Section, first_series: int) -> PredictFigure:
+def predict_figure(section: Section, first_series: int) -> Drawn:
     """Time against N; its series are numbered from ``first_series``."""
     import plotly.graph_objects as go
 
@@ -65,7 +56,7 @@ def predict_figure(section: Section, first_series: int) -> PredictFigure:
         duration_axis(times),
     )
     figure.update_layout(layout)
-    return PredictFigure(figure, tuple(legend))
+    return Drawn(figure, tuple(legend))
 
 
 def _cases(measured: Iterable[MeasuredPoint], forecasts: Iterable[Forecast]) -> list[Case]:

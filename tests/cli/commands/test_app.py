@@ -56,7 +56,7 @@ def fail(error: BaseException) -> Callable[[], object]:
     return action
 
 
-@pytest.mark.parametrize("command", ["run", "verify", "pattern"])
+@pytest.mark.parametrize("command", ["run", "verify", "pattern", "compare"])
 def test_help_says_what_the_exit_codes_mean(shell: Shell, command: str) -> None:
     code, out, _ = shell.main(command, "--help")
     assert code == 0
