@@ -20,7 +20,7 @@ help:
 	@echo "make lint   ruff, mypy --strict, import-linter, and make audit"
 	@echo "make audit  known vulnerabilities in what constraints.txt pins (pip-audit); without a network it says so"
 	@echo "make bench  the benchmarks that fit this machine, as one table; TORCHSCALE=PATH compares with a checkout"
-	@echo "make gpu    GPU tests, CUDA benchmarks and a short sweep; everything under OUT=$(OUT)"
+	@echo "make gpu    GPU tests, an A/A gate, CUDA benchmarks and a short sweep; everything under OUT=$(OUT)"
 	@echo "make clean  remove $(VENV), caches and build outputs (not $(RUNS) or $(OUT))"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -71,6 +71,7 @@ gpu-present: $(READY)
 	$(LONGBENCH) doctor > $(OUT)/doctor.txt
 	@cat $(OUT)/doctor.txt
 	$(PYTHON) -m pytest tests/gpu --junitxml=$(OUT)/tests.xml
+	$(LONGBENCH) gate --aa --profile ci --device cuda --keep $(GPU_RUN)-gate --json $(GPU_RUN)-gate.json
 	$(PYTHON) -m benchmarks.run --device cuda --out $(OUT) $(if $(TORCHSCALE),--torchscale $(TORCHSCALE))
 	status=0; $(LONGBENCH) run $(GPU_SWEEP) -o $(GPU_RUN).jsonl || status=$$?; \
 	$(LONGBENCH) report $(GPU_RUN).jsonl -o $(GPU_RUN).html && exit $$status

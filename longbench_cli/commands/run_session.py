@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import typer
 
+from longbench_cli.commands.interrupts import ended_like_ctrl_c
 from longbench_cli.execute.groups import Job
 from longbench_cli.execute.isolate import run_isolated
 from longbench_cli.execute.outcome import Outcome, Progress
@@ -77,7 +75,7 @@ def measure_missing(
         display.finished(line)
         echo(line)
 
-    with _ended_like_ctrl_c():
+    with ended_like_ctrl_c():
         try:
             run_sweep(
                 plan,
@@ -128,19 +126,3 @@ def _in_workers(settings: Settings, ranks_of: Callable[[int], Ranks | None]) -> 
         )
 
     return run_group
-
-
-@contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """A batch system's SIGTERM and a lost terminal's SIGHUP are a user's Ctrl-C, unless they are ignored."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in taken}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

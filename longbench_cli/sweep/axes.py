@@ -8,6 +8,7 @@ in which they are written, without repetition.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 
@@ -96,6 +97,22 @@ def parse_duration(text: str, where: str) -> float:
     if seconds <= 0:
         raise UsageError(f"{where} {shown(text)}: expected a time such as 90s, 20m or 1.5h")
     return seconds
+
+
+def parse_share(text: str, where: str, most: float) -> float:
+    """A share above 0, up to ``most``: ``5%``, or ``0.05``. 1 and more needs the sign, as it may mean percent.
+
+    Raises:
+        UsageError: it is anything else.
+    """
+    number, percent, rest = text.strip().partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = math.nan
+    if rest or not 0 < value <= most or (value >= 1 and not percent):
+        raise UsageError(f"{where} {shown(text)}: expected a share such as 5% or 0.05, above 0 and at most {most:.0%}")
+    return value
 
 
 _BOOLEANS = {"true": [True], "false": [False], "both": [False, True]}
