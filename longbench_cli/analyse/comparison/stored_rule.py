@@ -65,7 +65,7 @@ def judge_stored(base_ns: Sequence[float], candidate_ns: Sequence[float], noise:
 
 
 def stored_threshold(base_ns: Sequence[float], noise: float | None = None) -> Threshold:
-    """The largest of 5%, the spread (sd) of the base's session medians, twice ``noise``, and 5 us.
+    """The largest of 5%, the spread (sd) of the base's session medians, ``noise``, and 5 us.
 
     ``noise`` is the spread of ln(candidate / base) where both are the same code. The medians are above 0.
     """
@@ -77,7 +77,7 @@ def stored_threshold(base_ns: Sequence[float], noise: float | None = None) -> Th
         (LEAST_NS / middle, f"{format_seconds(LEAST_NS / 1e9)} of {format_seconds(middle / 1e9)}"),
     ]
     if noise is not None:
-        shares.append((2 * noise, "twice the noise of this point with the same code on both sides"))
+        shares.append((noise, "the spread of pairs of the same code"))
     return Threshold(*max(shares, key=lambda one: one[0]))
 
 

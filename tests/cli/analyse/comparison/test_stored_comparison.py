@@ -72,7 +72,7 @@ def test_the_bounds_are_those_of_welchs_test() -> None:
     [
         (medians(), None, 0.05, "least"),
         (medians(), 0.02, 0.05, "least"),
-        (medians(), 0.03, 0.06, "twice the noise"),
+        (medians(), 0.06, 0.06, "the spread of pairs of the same code"),
         (medians(scale=10.0), 0.03, math.expm1(0.1), "spread"),
         (medians(base_ns=5e4), None, 0.1, "5 us of 50 us"),
     ],
