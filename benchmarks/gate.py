@@ -2,7 +2,8 @@
 
 python -m benchmarks.gate [--aa N] [--inject N] [--shares 5%,10%] [--profile ci] [--out FOLDER]
 
-Each gate is the command itself. A folder that holds gates already is gone on with.
+Each gate is the command itself. A folder that holds gates already is gone on with, and all of them are judged again by
+their run files. A gate that today's rule would have given more pairs is then not comparable, and counts as no success.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import Row, print_rows
+from longbench_cli.app import EXIT_USAGE
 
 GATES, INJECTED = 30, 10
 SHARES = ("5%", "10%")
@@ -31,31 +33,34 @@ AA = "--aa"
 
 
 def gates(how: Sequence[str], count: int, profile: str, folder: Path) -> list[dict[str, Any]]:
-    """Run ``count`` gates, or what is missing of them; of each its JSON, with ``seconds`` and ``code``.
+    """Measure ``count`` gates, or what is missing of them, and judge all by their files: their JSON, and ``seconds``.
 
     Raises:
         RuntimeError: a gate failed to judge.
     """
     found = []
     for number in range(count):
-        file = folder / f"{'-'.join(how).strip('-').replace('%', '')}-{number:02}.json"
-        log = file.with_suffix(".time")
+        kept = folder / f"{'-'.join(how).strip('-').replace('%', '')}-{number:02}"
+        log, file = kept.with_suffix(".time"), kept.with_suffix(".json")
         if not log.exists():
             begin = time.monotonic()
-            words = [sys.executable, "-m", "longbench_cli", "gate", *how, "--profile", profile]
-            done = subprocess.run(
-                [*words, "--json", str(file), "--keep", str(file.with_suffix("")), "--quiet"],
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode not in (0, 1):
-                raise RuntimeError(f"{' '.join(how)}: code {done.returncode}: {done.stderr.strip()}")
-            log.write_text(json.dumps({"seconds": time.monotonic() - begin, "code": done.returncode}))
-            kinds = json.loads(file.read_text())["kinds"]
-            print(file.stem, log.read_text(), {kind: n for kind, n in kinds.items() if n}, file=sys.stderr, flush=True)
-        found.append(json.loads(file.read_text()) | json.loads(log.read_text()))
+            _gate([*how, "--profile", profile, "--keep", str(kept), "--quiet"])
+            log.write_text(json.dumps({"seconds": time.monotonic() - begin}))
+        _gate(["--base", str(kept / "base.jsonl"), "--candidate", str(kept / "candidate.jsonl"), "--json", str(file)])
+        judged = json.loads(file.read_text()) | json.loads(log.read_text())
+        kinds = {kind: number for kind, number in judged["kinds"].items() if number}
+        print(
+            f"{kept.name}: code {judged['exit_code']}, {judged['seconds']:.0f} s, {kinds}", file=sys.stderr, flush=True
+        )
+        found.append(judged)
     return found
+
+
+def _gate(words: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "longbench_cli", "gate", *words]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode == EXIT_USAGE:
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
 
 
 def spreads(aa: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
@@ -77,7 +82,7 @@ def aa_rows(aa: Sequence[dict[str, Any]]) -> Iterator[Row]:
             spread <= SPREAD_GOAL,
             f"{len(values)} pairs; mean {statistics.fmean(values):+.2%}, most {max(values, key=abs):+.2%}",
         )
-    failed = sum(gate["code"] != 0 for gate in aa)
+    failed = sum(gate["exit_code"] != 0 for gate in aa)
     yield Row("A/A: gates that failed", f"{failed} of {len(aa)}", "0", failed == 0, "")
     points = [point for gate in aa for point in gate["points"]]
     open_points = sum(point["kind"] == "inconclusive" for point in points)
@@ -101,7 +106,7 @@ def aa_rows(aa: Sequence[dict[str, Any]]) -> Iterator[Row]:
 
 
 def injected_row(share: str, found: Sequence[dict[str, Any]]) -> Row:
-    caught = sum(gate["code"] == 1 for gate in found)
+    caught = sum(gate["exit_code"] == 1 for gate in found)
     points = [point for gate in found for point in gate["points"]]
     named = sum(point["kind"] == "regression" for point in points)
     seconds = [gate["seconds"] for gate in found]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,13 +18,8 @@ Failed = NDArray[np.bool_]
 """Shape (gates, points)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """A rule, of sessions of base and candidate; ``duet``: they took turns, else the base came first."""
-
-    fails: Callable[[Logs, Logs, np.random.Generator], Failed]
-    duet: bool = False
-
+Alternative = Callable[[Logs, Logs, np.random.Generator], Failed]
+"""A rule, of sessions of base and candidate, and of a generator of what is within a session."""
 
 ITERATIONS: Final = 30
 """Of a session: as many as 2 s gave of a point of 60 ms (docs/statistics.md, ``python -m benchmarks.aa``)."""
@@ -71,7 +65,7 @@ def on_iterations(test: Callable[[NDArray[np.float64], NDArray[np.float64]], Fai
     def fails(base: Logs, candidate: Logs, rng: np.random.Generator) -> Failed:
         return test(_iterations(base[..., :sessions], rng), _iterations(candidate[..., :sessions], rng))
 
-    return Alternative(fails)
+    return fails
 
 
 def welch_on_sessions(base: Logs, candidate: Logs, _rng: np.random.Generator) -> Failed:
@@ -94,12 +88,12 @@ def unconfirmed(base: Logs, candidate: Logs, _rng: np.random.Generator) -> Faile
 
 ONE, ALL = "one run a side", f"{PAIRS} sessions a side"
 ALTERNATIVES: Final[dict[str, Alternative]] = {
-    f"fixed 5% on means, {ONE}": Alternative(fixed_on_one_run),
+    f"fixed 5% on means, {ONE}": fixed_on_one_run,
     f"Welch on iterations, {ONE}": on_iterations(_welch, 1),
     f"Mann-Whitney on iterations, {ONE}": on_iterations(_mann_whitney, 1),
     f"Welch on iterations, {ALL}": on_iterations(_welch, PAIRS),
     f"Mann-Whitney on iterations, {ALL}": on_iterations(_mann_whitney, PAIRS),
-    f"Welch on session medians, {ALL}": Alternative(welch_on_sessions),
-    f"fixed 3% on the mean of {PAIRS} d": Alternative(fixed_on_the_means_of_pairs, duet=True),
-    "t-test of 6 d at 1%, and 3%, unconfirmed": Alternative(unconfirmed, duet=True),
+    f"Welch on session medians, {ALL}": welch_on_sessions,
+    f"fixed 3% on the mean of {PAIRS} d": fixed_on_the_means_of_pairs,
+    "t-test of 6 d at 1%, and 3%, unconfirmed": unconfirmed,
 }

@@ -46,10 +46,10 @@ MACHINES = {
     "sd 1%, rho 0.5 session to session, drift": (World(0.01, memory="sessions", drift=True), 0.005, 4),
     "sd 2%, rho 0.5 session to session, drift": (World(0.02, memory="sessions", drift=True), 0.005, 4),
     "sd 1%, rho 0.5 pair to pair, drift": (World(0.01, memory="pairs", drift=True), 0.005, 4),
-    "sd 2%, rho 0.5 pair to pair, drift": (World(0.02, memory="pairs", drift=True), None, 40),
+    "sd 2%, rho 0.5 pair to pair, drift": (World(0.02, memory="pairs", drift=True), 0.005, 20),
 }
-"""Where the code does not change; the goal for the share of gates that fail all the same, None for none; and how many
-times fewer gates resolve it."""
+"""Where the code does not change; the goal for the share of gates that fail all the same; and how many times fewer
+gates resolve it."""
 
 SLOWDOWNS = [
     ("sd 1%", World(0.01), 0.05, 0.99),
@@ -64,8 +64,9 @@ NOISE_SDS = (0.02, 0.02 / HALF, 0.04, 0.08)
 NOISE_FACTORS = (0.0, 1.0, 2.0)
 COMPARED = {
     "sd 0.5%": World(0.005),
-    "sd 2% sp.": SPOILED,
+    "sd 2% spoiled": SPOILED,
     "rho, drift": World(0.01, memory="sessions", drift=True),
+    "the same, base first": World(0.01, memory="sessions", drift=True, turns=False),
 }
 COMPARED_SLOWDOWNS = ((0.01, 0.05), (0.02, 0.05), (0.02, 0.10))
 
@@ -115,14 +116,30 @@ def decisions_of(base: Logs, candidate: Logs, tau: float | NDArray[np.float64] =
     return [judge_pairs(values, one) for values, one in zip(d.reshape(-1, d.shape[-1]).tolist(), taus, strict=True)]
 
 
-def run(world: World, gates: int, *, slowdown: float = 0.0, points: int = POINTS) -> Tally:
-    """As many gates in ``world``, every point of them slower by ``slowdown``."""
+def batches(world: World, gates: int, *, slowdown: float = 0.0, points: int = POINTS) -> Iterator[tuple[Logs, Logs]]:
+    """Sessions of base and candidate, gates at a time, every point slower by ``slowdown``: the same for every rule."""
     rng = _rng(world, slowdown)
-    tally = Tally()
     for start in range(0, gates, AT_ONCE):
         base, candidate = world.draw(min(AT_ONCE, gates - start), rng, points=points)
-        tally.add(decisions_of(base, candidate + math.log1p(slowdown)), points)
+        yield base, candidate + math.log1p(slowdown)
+
+
+def run(world: World, gates: int, *, slowdown: float = 0.0, points: int = POINTS) -> Tally:
+    """As many gates in ``world``, every point of them slower by ``slowdown``."""
+    tally = Tally()
+    for base, candidate in batches(world, gates, slowdown=slowdown, points=points):
+        tally.add(decisions_of(base, candidate), points)
     return tally
+
+
+def run_others(world: World, gates: int, *, slowdown: float = 0.0, points: int = POINTS) -> Counter[str]:
+    """Gates that each of the alternatives fails, of the sessions that :func:`run` judges."""
+    within = {name: _rng(world, f"{slowdown} {name}") for name in ALTERNATIVES}
+    failed = Counter(dict.fromkeys(ALTERNATIVES, 0))
+    for base, candidate in batches(world, gates, slowdown=slowdown, points=points):
+        for name, fails in ALTERNATIVES.items():
+            failed[name] += int(fails(base, candidate, within[name]).any(axis=-1).sum())
+    return failed
 
 
 def false_rows(gates: int) -> Iterator[Row]:
@@ -133,8 +150,8 @@ def false_rows(gates: int) -> Iterator[Row]:
         yield Row(
             f"false fail: {name}",
             f"{tally.failed / tally.gates:.3%}",
-            f"< {goal:.1%}" if goal is not None else "",
-            bound < goal if goal is not None else None,
+            f"< {goal:.1%}",
+            bound < goal,
             f"{tally.failed} of {tally.gates} gates, below {bound:.3%}; {tally.detail}",
         )
 
@@ -186,32 +203,23 @@ def noise_rows(gates: int) -> Iterator[Row]:
 def compared_rows(gates: int) -> Iterator[Row]:
     """Other rules on the same sessions: failed gates of 60 points, and points found."""
     rule = "this rule"
-    for name in [rule, *ALTERNATIVES]:
-        cells = []
-        for machine, world in COMPARED.items():
-            failed = _failed(name, world, gates, POINTS, 0.0) if name != rule else run(world, gates).failed
-            cells.append(f"{machine} {failed / gates:.1%}")
-        for sd, slowdown in COMPARED_SLOWDOWNS:
-            points = gates * 10
-            if name == rule:
-                found = run(World(sd), points, slowdown=slowdown, points=1).failed
-            else:
-                found = _failed(name, World(sd), points, 1, slowdown)
-            cells.append(f"+{slowdown:.0%} at {sd:.0%} {found / points:.1%}")
-        yield Row(name, "", "", None, "; ".join(cells))
+    cells: dict[str, list[str]] = {name: [] for name in [rule, *ALTERNATIVES]}
+
+    def column(title: str, world: World, count: int, slowdown: float, points: int) -> None:
+        failed = run_others(world, count, slowdown=slowdown, points=points)
+        failed[rule] = run(world, count, slowdown=slowdown, points=points).failed
+        for name, shares in cells.items():
+            shares.append(f"{title} {failed[name] / count:.1%}")
+
+    for machine, world in COMPARED.items():
+        column(machine, world, gates, 0.0, POINTS)
+    for sd, slowdown in COMPARED_SLOWDOWNS:
+        column(f"+{slowdown:.0%} at {sd:.0%}", World(sd), gates * 10, slowdown, 1)
+    for name, shares in cells.items():
+        yield Row(name, "", "", None, "; ".join(shares))
 
 
-def _failed(name: str, world: World, gates: int, points: int, slowdown: float) -> int:
-    """Gates that an alternative fails."""
-    rng, rule = _rng(world, slowdown), ALTERNATIVES[name]
-    failed = 0
-    for start in range(0, gates, AT_ONCE // 5):
-        base, candidate = world.draw(min(AT_ONCE // 5, gates - start), rng, points=points, duet=rule.duet)
-        failed += int(rule.fails(base, candidate + math.log1p(slowdown), rng).any(axis=-1).sum())
-    return failed
-
-
-def _rng(world: World, what: float) -> np.random.Generator:
+def _rng(world: World, what: object) -> np.random.Generator:
     """The same numbers for the same row, whatever other rows there are."""
     return np.random.default_rng([SEED, zlib.crc32(f"{world} {what}".encode())])
 

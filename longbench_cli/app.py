@@ -152,7 +152,10 @@ def _run(words: list[str], *, debug: bool) -> int:
     except Exception as error:  # the last stop: nothing passes as a traceback unasked
         if debug:
             traceback.print_exc()
-        typer.echo(f"longbench: {_one_line(error)}", err=True)
+        line = _one_line(error)
+        typer.echo(f"longbench: {line}", err=True)
+        if os.environ.get("GITHUB_ACTIONS") == "true":  # where a log is folded away, and an annotation is not
+            typer.echo(f"::error title=longbench::{line.replace('%', '%25')}")
         return EXIT_USAGE
     return result if isinstance(result, int) else 0
 

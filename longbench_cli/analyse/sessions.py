@@ -23,7 +23,9 @@ from longbench_cli.measure.types import Latency, Memory, StoppedBy, Verdict
 from longbench_cli.record.loading import RecordedPoint, Run
 from longbench_cli.record.schema import FailureStatus, MeasuredPoint, UnmeasuredPoint
 
-_WORST: tuple[FailureStatus, ...] = ("incorrect", "crashed", "timeout", "oom", "unsupported", "pruned")
+WORST: tuple[FailureStatus, ...] = ("incorrect", "crashed", "timeout", "oom", "unsupported", "pruned")
+"""Failures, worst first."""
+
 _TOLD = frozenset({"crashed", "timeout", "oom", "unsupported"})
 """Failures of single sessions that a measured point tells of. A pruned session was not started, by choice."""
 
@@ -90,7 +92,7 @@ def merged(sessions: Sequence[RecordedPoint], precision: float | None) -> Record
 
 def _failure(failed: list[UnmeasuredPoint], sessions: int) -> UnmeasuredPoint:
     """The worst failure, and in how many sessions it was, unless it was the same in all."""
-    worst = min(failed, key=lambda point: _WORST.index(point.status))
+    worst = min(failed, key=lambda point: WORST.index(point.status))
     same = [point for point in failed if point.status == worst.status]
     if len(same) == sessions and len({point.reason for point in same}) == 1:
         return worst

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from longbench_cli.commands.compare_sides import allowed_fields, load_noise, load_sides
+from longbench_cli.commands.compare_sides import allowed_fields, compare_sides, load_noise, load_sides
 from longbench_cli.commands.gate_options import Allow, Baselines, Noise
 from longbench_cli.commands.report import refuse_input
 from longbench_cli.errors import UsageError
@@ -49,17 +49,16 @@ def compare(
 
     Exit codes: 0 compared, whatever was found; 2 usage. To fail on a regression, use longbench gate.
     """
-    from longbench_cli.analyse.comparison.compare import compare as compare_runs
-
     if point is not None and format_ != "table":
         raise UsageError(f"--format {format_}: --explain prints text about one point: leave one of them out")
     if format_ == "html" and output is None:
         raise UsageError("--format html: a page goes to a file: give one with -o")
     fields = allowed_fields(allow)
-    base_runs, candidate_runs = load_sides(base, candidate, baselines)
+    known = load_noise(noise)
+    sides = load_sides(base, candidate, baselines)
     if output is not None:
-        refuse_input(output, [run.path for run in (*base_runs, *candidate_runs)])
-    found = compare_runs(base_runs, candidate_runs, noise=load_noise(noise), allow=fields)
+        refuse_input(output, [run.path for side in sides for run in side])
+    found = compare_sides(sides, known, fields)
     if format_ != "table" or output is not None or point is not None:  # a table on the screen has them itself
         for warning in found.warnings:
             typer.echo(printable(f"longbench: warning: {warning}"), err=True)

@@ -17,6 +17,7 @@ import typer
 
 from longbench_cli.analyse.comparison.paired import compare_paired
 from longbench_cli.analyse.comparison.types import Comparison
+from longbench_cli.commands.compare_sides import KnownNoise
 from longbench_cli.commands.gate_session import Seams, SideFile, measure_duet, pairs_of, settings_of_pair
 from longbench_cli.commands.report import RUNS_FOLDER
 from longbench_cli.commands.run_checks import refuse_unrunnable, visible_gpus
@@ -25,7 +26,7 @@ from longbench_cli.errors import UsageError
 from longbench_cli.execute.interpreter import Interpreter, Probed, probe
 from longbench_cli.present.gate_progress import GateProgress
 from longbench_cli.printable import printable
-from longbench_cli.record.journal import Journal, Run, is_started
+from longbench_cli.record.journal import Journal, Options, Run, is_started, load_run
 from longbench_cli.record.schema import Duet, RunHeader
 from longbench_cli.sweep.hardware import free_bytes
 from longbench_cli.sweep.plan import Plan
@@ -41,7 +42,7 @@ class Terms:
     Attributes:
         identical: both sides are meant to be the same code.
         slowdown: what is put into the candidate, as a share; None for nothing.
-        noise: by key, the A/A noise that is known.
+        noise: what an A/A gate found; None if it is not known.
         allow: fields in which the sides may differ.
         keep: folder of the run files; a new one if None.
         resume: whether that holds a gate to go on with.
@@ -49,7 +50,7 @@ class Terms:
 
     identical: bool
     slowdown: float | None
-    noise: Mapping[str, float]
+    noise: KnownNoise | None
     allow: Collection[str]
     keep: Path | None
     resume: bool
@@ -74,11 +75,14 @@ def measure(
     refuse_unrunnable(plan, device_left_open=False, gpus_found=visible_gpus)
     _refuse_streamed(plan, terms.slowdown)
     sides = _probed(plan, players, identical=terms.identical)
+    headers = _headers(plan, given, sides, terms)
+    devices = {point.key: point.case.device for point in plan.points}
+    noise = {} if terms.noise is None else terms.noise.of(devices, headers[1])
     folder = terms.keep if terms.keep is not None else _new_folder(plan)
-    with _opened(folder, _headers(plan, given, sides, terms), resume=terms.resume) as files:
+    with _opened(folder, headers, resume=terms.resume) as files:
 
         def judge() -> Comparison:
-            return compare_paired(files[0].run, files[1].run, noise=terms.noise, allow=terms.allow)
+            return compare_paired(files[0].run, files[1].run, noise=noise, allow=terms.allow)
 
         seams = Seams(pairs_of(players), free_bytes, time.monotonic, progress.started, progress.finished)
         progress.begin(plan, folder)
@@ -137,22 +141,34 @@ def _new_folder(plan: Plan) -> Path:
 
 @contextmanager
 def _opened(folder: Path, headers: Sequence[RunHeader], *, resume: bool) -> Iterator[tuple[SideFile, SideFile]]:
-    """The run files of both sides, new or gone on with."""
+    """The run files of both sides, new or gone on with; one that was begun alone is, as well."""
     paths = [folder / f"{name}.jsonl" for name in SIDES]
-    started = [path for path in paths if is_started(path)]
-    if started and not resume:
-        raise UsageError(f"--keep {folder}: holds {started[0].name} already: choose another, or go on with --resume")
-    if resume and len(started) < len(paths):
+    begun = [load_run(path) for path in paths if is_started(path)]
+    if begun and not resume:
+        raise UsageError(f"--keep {folder}: holds {begun[0].path.name} already: choose another, or go on with --resume")
+    if resume and not begun:
         raise UsageError(f"--resume: {folder} holds no gate that was begun: leave --resume out")
+    duets = {run.header.duet.id if run.header.duet else "" for run in begun}
+    if len(duets) > 1 or "" in duets:
+        raise UsageError(f"--resume: {folder} does not hold the two sides of one gate: start a new one")
+    headers = [_of_duet(header, next(iter(duets), None)) for header in headers]
+    options = Options("--keep", f"--keep {folder} --resume")
     with ExitStack() as files:
         sides = []
         for path, header in zip(paths, headers, strict=True):
-            journal, earlier = Journal.open(path, header, resume=resume)
+            journal, earlier = Journal.open(path, header, resume=resume, options=options)
             files.enter_context(journal)
             if earlier is not None:
                 _refuse_other_gate(earlier, header)
             sides.append(SideFile(journal, earlier or Run(path, header)))
         yield sides[0], sides[1]
+
+
+def _of_duet(header: RunHeader, number: str | None) -> RunHeader:
+    """``header`` with the number of the duet that is gone on with."""
+    if number is None or header.duet is None:
+        return header
+    return header.model_copy(update={"duet": header.duet.model_copy(update={"id": number})})
 
 
 def _refuse_other_gate(earlier: Run, header: RunHeader) -> None:
@@ -172,7 +188,10 @@ def _refuse_other_gate(earlier: Run, header: RunHeader) -> None:
 
 def _fingerprint(header: RunHeader) -> dict[str, object]:
     """What of the environment a gate cannot go on without."""
-    return {name: header.environment.get(name) for name in ("hostname", "cpu", "gpus", "packages", "python", "git")}
+    return {
+        name: header.environment.get(name)
+        for name in ("hostname", "cpu", "affinity", "gpus", "packages", "python", "git")
+    }
 
 
 def _unnumbered(duet: Duet | None) -> dict[str, object] | None:

@@ -91,7 +91,12 @@ Noise = Annotated[
     ),
 ]
 Explain = Annotated[
-    str | None, _output("--explain", metavar="POINT", help="Print all that is behind the verdict on this point.")
+    str | None,
+    _output(
+        "--explain",
+        metavar="POINT",
+        help="Print all that is behind the verdict on this point as well: its key, or words of its name.",
+    ),
 ]
 Keep = Annotated[
     Path | None,

@@ -109,12 +109,31 @@ def _wanted(plan: Plan, comparison: Comparison) -> list[PlannedPoint]:
     return [point for point in plan.points if point.key not in verdicts or verdicts[point.key].wants > 0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a point is run: resident or streamed; both sides at once, or one after the other."""
+
+    execution: Execution
+    together: bool
+
+
 class _Session:
     def __init__(self, plan: Plan, files: tuple[SideFile, SideFile], seams: Seams, slowdown: float) -> None:
         self._settings = plan.settings
         self._files, self._seams, self._slowdown = files, seams, slowdown
         self._next = 1 + max((point.session for file in files for point in file.run.points), default=-1)
         self._backends = _backends(files[0].run)
+        self._ways = self._planned_ways(plan)
+
+    def _planned_ways(self, plan: Plan) -> dict[str, _Way]:
+        """By key: decided while no side holds memory, the same in every pair; as recorded, of a gate gone on with."""
+        recorded = {point.key: point.execution for point in self._files[0].run.points if point.status == "ok"}
+        ways = {}
+        for point in plan.points:
+            free = self._seams.free_bytes(point.case.device)
+            execution = recorded.get(point.key) or execution_of(point, self._settings, free)
+            ways[point.key] = _Way(execution, execution == "resident" and fit_together(point, 2, free))
+        return ways
 
     def play(self, points: list[PlannedPoint]) -> int:
         """One pair through ``points``; its number."""
@@ -127,22 +146,29 @@ class _Session:
         return number
 
     def _measure(self, pair: Pair, point: PlannedPoint, number: int) -> None:
-        execution: Execution = "resident"
+        way = self._ways[point.key]
         if point.refused is not None:
             outcomes = (Outcome("unsupported", point.refused),) * 2
         else:
-            free = self._seams.free_bytes(point.case.device)
-            execution = execution_of(point, self._settings, free)
-            base, candidate = (self._request(pair, point, execution, slowdown) for slowdown in (0.0, self._slowdown))
-            piece = Piece(
-                (base, candidate),
-                timeout_s=timeout_of(self._settings, point.case.kind, point.predicted_seconds),
-                world_size=point.case.world_size,
-                together=execution == "resident" and fit_together(point, 2, free),
-            )
-            outcomes = pair.play(piece)
+            outcomes = self._played(pair, point, way)
         for file, outcome in zip(self._files, outcomes, strict=True):
-            file.append(point, replace(outcome, execution=execution), number)
+            file.append(point, replace(outcome, execution=way.execution), number)
+
+    def _played(self, pair: Pair, point: PlannedPoint, way: _Way) -> tuple[Outcome, Outcome]:
+        """What came of a point; one that ran out of memory beside the other is tried alone, as only that proves it."""
+        base, candidate = (self._request(pair, point, way.execution, slowdown) for slowdown in (0.0, self._slowdown))
+        piece = Piece(
+            (base, candidate),
+            timeout_s=timeout_of(self._settings, point.case.kind, point.predicted_seconds),
+            world_size=point.case.world_size,
+            together=way.together,
+        )
+        outcomes = pair.play(piece)
+        if piece.together and any(outcome.status == "oom" for outcome in outcomes):
+            self._ways[point.key] = replace(way, together=False)
+            piece = replace(piece, together=False)
+            outcomes = pair.play(piece)
+        return outcomes if piece.together else (_without_turns(outcomes[0]), _without_turns(outcomes[1]))
 
     def _request(self, pair: Pair, point: PlannedPoint, execution: Execution, slowdown: float) -> dict[str, Any]:
         case = point.case
@@ -167,8 +193,18 @@ class _Session:
             limit_s = timeout_of(self._settings, point.case.kind, point.predicted_seconds)
             picked = pair.ask(0, request, limit_s)
             backend = (picked.result or {}).get("backend") if picked.status == "ok" else None
-            self._backends[point.key] = str(backend or AUTO)
+            if backend is None:  # the next pair asks again
+                return AUTO
+            self._backends[point.key] = str(backend)
         return self._backends[point.key]
+
+
+def _without_turns(outcome: Outcome) -> Outcome:
+    """Of a side that was measured alone: its turns had no neighbours, and nothing may be made of them."""
+    latency = (outcome.result or {}).get("latency")
+    if not isinstance(latency, dict):
+        return outcome
+    return replace(outcome, result={**(outcome.result or {}), "latency": latency | {"turns": None}})
 
 
 def _backends(run: Run) -> dict[str, str]:

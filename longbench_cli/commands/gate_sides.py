@@ -51,16 +51,20 @@ class Asked:
         inject: str | None,
     ) -> Self:
         """Raises UsageError unless the options say one thing."""
+        if candidate is not None and base is None:
+            raise UsageError("--base: missing: stored runs are compared with --base RUN --candidate RUN")
         ways = {"--base": base, "--base-ref": base_ref, "--base-python": base_python, "--inject": inject}
         given = [flag for flag, value in ways.items() if value is not None] + (["--aa"] if aa else [])
         if len(given) != 1:
-            found = " and ".join(given) + " exclude each other" if given else "no base was given"
-            raise UsageError(f"{found}: {_HOW}")
-        if (base is None) != (candidate is None):
-            missing = "--base" if base is None else "--candidate"
-            raise UsageError(f"{missing}: missing: stored runs are compared in pairs, --base RUN --candidate RUN")
+            if given:
+                raise UsageError(f"{' and '.join(given)} exclude each other: leave all but one of them out")
+            raise UsageError(f"no base was given: {_HOW}")
+        if base is not None and candidate is None:
+            raise UsageError("--candidate: missing: stored runs are compared with --base RUN --candidate RUN")
         if base is not None and candidate_python is not None:
             raise UsageError("--candidate-python: measures, and --base is a stored run: give --candidate RUN")
+        if base_ref is not None and base_ref.startswith("-"):
+            raise UsageError(f"--base-ref {base_ref}: no ref begins with a dash: give a branch, a tag or a commit")
         if base_install is not None and base_ref is None:
             raise UsageError("--base-install: installs the worktree of --base-ref REF: give that too")
         slowdown = None if inject is None else parse_share(inject, "--inject", MOST_INJECTED)

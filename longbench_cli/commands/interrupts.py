@@ -10,12 +10,20 @@ from types import FrameType
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """A batch system's SIGTERM and a lost terminal's SIGHUP are a user's Ctrl-C, unless they are ignored."""
+    """A batch system's SIGTERM and a lost terminal's SIGHUP are a user's Ctrl-C, unless they are ignored.
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    Only the first counts: what follows it must not end the cleaning up, but for Ctrl-C again.
+    """
+    ending = False
 
-    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        nonlocal ending
+        if not ending or number == signal.SIGINT:
+            ending = True
+            raise KeyboardInterrupt
+
+    ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    taken = [number for number in ours if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in taken}
     try:
         yield

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from longbench_cli.execute.git import find_commit, worktree
-from longbench_cli.execute.interpreter import Interpreter
+from longbench_cli.execute.interpreter import Interpreter, own_builds
 from longbench_cli.execute.layered import install_by, install_project, make_layer, project_of, site_folders
 
 
@@ -39,7 +39,7 @@ def checkout(ref: str, here: Path, *, install: str | None = None) -> Iterator[In
                 install_by(install, python, tree)
             elif project is not None:
                 install_project(python, project, commit.label)
-            yield Interpreter(python, cwd, commit.label, _variables(commit.root, tree))
+            yield Interpreter(python, cwd, commit.label, _variables(commit.root, tree) | own_builds(home))
 
 
 def _variables(root: Path, tree: Path) -> dict[str, str | None]:

@@ -94,9 +94,10 @@ class Pair:
 
     def _asked(self, side: int, request: Mapping[str, Any], timeout_s: float, world_size: int = 1) -> Worker:
         worker = self._live[side]
-        if worker is not None:
+        if worker is not None and worker.alive:
             worker.ask_again(dict(request), timeout_s)
             return worker
+        self._close(side)  # it has ended since it answered: that is no news of this point
         player = self._players[side]
         ranks = None
         if world_size > 1:

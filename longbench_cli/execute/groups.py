@@ -79,7 +79,7 @@ def held_bytes(point: PlannedPoint) -> int:
 
 def fit_together(point: PlannedPoint, processes: int, free_bytes: int | None) -> bool:
     """Whether ``processes`` of the same resident point can live at once in ``free_bytes`` (None: nobody knows)."""
-    return processes * held_bytes(point) <= MEMORY_SHARE * (free_bytes or 0)
+    return free_bytes is None or processes * held_bytes(point) <= MEMORY_SHARE * free_bytes
 
 
 def _frame(case: Case) -> Hashable:

@@ -23,7 +23,7 @@ PROBE_S: Final = 300.0
 """Longest that a side may take to import what it would run: torch, from a cold network disk."""
 
 _NOT_FOUND = re.compile(r"No module named '?longbench_cli(?P<inside>\.)?")
-_PATH_OF_OTHERS: Final = {"PYTHONPATH": None, "PYTHONHOME": None}
+_PATH_OF_OTHERS: Final[dict[str, str | None]] = {"PYTHONPATH": None, "PYTHONHOME": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,13 @@ def installed(python: str, label: str | None = None) -> Iterator[Interpreter]:
         raise UsageError(f"{python}: no such interpreter on PATH: give the path of one, like .venv/bin/python")
     with tempfile.TemporaryDirectory(prefix="longbench-side-", ignore_cleanup_errors=True) as folder:
         path = Path(found).expanduser().absolute()
-        yield Interpreter(path, Path(folder).resolve(), label or python, _PATH_OF_OTHERS)
+        home = Path(folder).resolve()
+        yield Interpreter(path, home, label or python, _PATH_OF_OTHERS | own_builds(home))
+
+
+def own_builds(folder: Path) -> dict[str, str]:
+    """Where torch puts extensions that are compiled on import: by name, so that each side needs a place of its own."""
+    return {"TORCH_EXTENSIONS_DIR": str(folder / "torch-extensions")}
 
 
 def probe(interpreter: Interpreter, impls: Sequence[str], *, seconds: float = PROBE_S, run: Ask = ask) -> Probed:

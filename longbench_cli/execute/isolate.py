@@ -137,6 +137,11 @@ class Worker:
         """Whether its result is here."""
         return self._channel.result is not None
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process has not ended, as far as its guard has said."""
+        return self._guarded is not None and self._guarded.hear() and self._guarded.code is None
+
     def ask_again(self, request: dict[str, Any], timeout_s: float) -> None:
         """Ask one that takes turns, and has answered, for another point; its timeout begins anew."""
         self._unsent += json.dumps(request | {"turns": True}).encode() + b"\n"
@@ -224,6 +229,8 @@ class Worker:
             return outcome
         outcome = self._outcome(None, self._tail())
         on_end(outcome)
+        self._unsent = b""
+        self._stdin.close()  # one that takes turns may wait to be asked for another point: there is none
         deadline = time.monotonic() + EXIT_GRACE_S
         while self._guarded is not None and (left := deadline - time.monotonic()) > 0:
             if self._hear(self._guarded, left):

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LegendEntry:
-    """``series`` is the ``meta`` of the line's traces."""
+    """``series`` is the ``meta`` of the line's traces; ``symbol`` that of marks without a line, circle or diamond."""
 
     series: int
     label: str
     color: str
     dash: str
+    symbol: str = ""
 
 
 @dataclass(frozen=True, slots=True)

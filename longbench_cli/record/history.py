@@ -12,7 +12,7 @@ from pathlib import Path
 from longbench_cli.errors import UsageError
 from longbench_cli.record.loading import Run, load_run
 from longbench_cli.record.schema import RunHeader, dump_line
-from longbench_cli.record.slim import slim
+from longbench_cli.record.slim import bare, slim, slim_header
 from longbench_cli.sweep.axes import shown
 
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
@@ -49,7 +49,7 @@ def new_entries(folder: Path, runs: Sequence[Run], commit: str | None = None) ->
             raise UsageError(f"{given.path}: {why}: add a run that is what was built")
         if not given.points:
             raise UsageError(f"{given.path}: holds no point: finish it with `longbench run --resume {given.path}`")
-        header = _of_commit(given.header, commit).model_copy(update={"duet": None})  # slim points cannot be paired
+        header = slim_header(_of_commit(given.header, commit))
         run = Run(given.path, header, [slim(point) for point in given.points])
         path = folder / _name(run)
         before = added.get(path) or (load_run(path) if path.exists() else None)
@@ -67,7 +67,8 @@ def new_entries(folder: Path, runs: Sequence[Run], commit: str | None = None) ->
 def read_history(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """The runs of files and folders (their ``*.jsonl``, not those of folders in them), oldest first; and warnings.
 
-    A run that is there twice counts once; one that is not fit for a trend is left out. Both are told.
+    Of a point there is what a trend needs (:func:`longbench_cli.record.slim.bare`), so that many runs are in memory
+    at once. A run that is there twice counts once; one that is not fit for a trend is left out. Both are told.
 
     Raises:
         UsageError: a folder holds no run file; a file is not a run, or its run has no date.
@@ -83,6 +84,7 @@ def read_history(places: Sequence[Path]) -> tuple[list[Run], list[str]]:
         elif run.header.run_id in runs:
             warnings.append(f"{path}: the same run as {runs[run.header.run_id].path}: left out")
         else:
+            run.points = [bare(point) for point in run.points]
             runs[run.header.run_id] = run
     return sorted(runs.values(), key=lambda run: (moment_of(run), run.header.run_id)), warnings
 

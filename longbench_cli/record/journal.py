@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,22 +24,33 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _HEADER_START = b'{"record":"run"'
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user types to have the file ``elsewhere``, and to ``go_on`` with it."""
+
+    elsewhere: str
+    go_on: str
+
+
 class Journal:
     """A run file held open, and locked against a second writer, for as long as the run lasts."""
 
-    def __init__(self, path: Path, descriptor: int, *, regular: bool) -> None:
+    def __init__(self, path: Path, descriptor: int, options: Options, *, regular: bool) -> None:
         self.path = path
+        self._options = options
         self._descriptor = descriptor
         self._regular = regular
         self._keep: int | None = None  # length to cut back to before the first append
         self._pending = b""  # what the last line still lacks
 
     @classmethod
-    def open(cls, path: str | Path, header: RunHeader, *, resume: bool = False) -> tuple[Journal, Run | None]:
+    def open(
+        cls, path: str | Path, header: RunHeader, *, resume: bool = False, options: Options | None = None
+    ) -> tuple[Journal, Run | None]:
         """Start a run file with ``header``; with ``resume``, go on with what is there.
 
         What is there is left as it is until something is appended, so that refusing to resume changes
-        nothing; then a torn last line goes.
+        nothing; then a torn last line goes. ``options`` are those that messages name; of ``longbench run`` if None.
 
         Returns:
             The journal, and the run found in the file: None where it was started.
@@ -48,7 +60,7 @@ class Journal:
                 a run; another process writes it; it cannot be created or written.
         """
         path = Path(path)
-        journal = cls._locked(path)
+        journal = cls._locked(path, options or Options("-o", f"--resume {path}"))
         try:
             return journal, journal._begin(header, resume=resume)
         except BaseException:
@@ -56,12 +68,12 @@ class Journal:
             raise
 
     @classmethod
-    def _locked(cls, path: Path) -> Journal:
+    def _locked(cls, path: Path, options: Options) -> Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
-            raise _cannot_write(path, error, started=False) from None
+            raise _cannot_write(path, options, error, started=False) from None
         regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
         if regular:  # a device such as /dev/null is everybody's
             try:
@@ -69,17 +81,19 @@ class Journal:
             except BlockingIOError:
                 os.close(descriptor)
                 raise UsageError(
-                    f"{path}: another longbench is writing this file: wait for it, or choose another with -o"
+                    f"{path}: another longbench is writing this file: wait for it, or choose another with "
+                    f"{options.elsewhere}"
                 ) from None
             except OSError:
                 pass  # a file system without locks: the lock is only advice
-        return cls(path, descriptor, regular=regular)
+        return cls(path, descriptor, options, regular=regular)
 
     def _begin(self, header: RunHeader, *, resume: bool) -> Run | None:
         size = os.fstat(self._descriptor).st_size if self._regular else 0
         if size and not resume:
             raise UsageError(
-                f"{self.path}: exists already: choose another file with -o, or go on with it with --resume {self.path}"
+                f"{self.path}: exists already: choose another file with {self._options.elsewhere}, or go on with it "
+                f"with {self._options.go_on}"
             )
         if is_started(self.path):
             run = load_run(self.path)
@@ -110,12 +124,14 @@ class Journal:
         try:
             os.ftruncate(self._descriptor, size)
         except OSError as error:
-            raise _cannot_write(self.path, error, started=size > 0) from None
+            raise _cannot_write(self.path, self._options, error, started=size > 0) from None
 
     def _write(self, line: bytes) -> None:
         before = os.fstat(self._descriptor)
         if self._regular and before.st_nlink == 0:
-            raise UsageError(f"{self.path}: was deleted while it was written: measure again with -o")
+            raise UsageError(
+                f"{self.path}: was deleted while it was written: measure again with {self._options.elsewhere}"
+            )
         try:
             written = os.write(self._descriptor, line)
             while written < len(line):  # a full disk takes a part first, and says so at the next call
@@ -125,7 +141,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, before.st_size)
-            raise _cannot_write(self.path, error, started=before.st_size > 0) from None
+            raise _cannot_write(self.path, self._options, error, started=before.st_size > 0) from None
 
     def _sync_folder(self) -> None:
         """Make the new file's name as durable as its content; a file system that cannot is no reason to stop."""
@@ -175,12 +191,12 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _cannot_write(path: Path, error: OSError, *, started: bool) -> UsageError:
+def _cannot_write(path: Path, options: Options, error: OSError, *, started: bool) -> UsageError:
     if error.errno in _FULL:
         fix = "make room"
     elif isinstance(error, IsADirectoryError):
         fix = "name a file inside that folder"
     else:
-        fix = "choose another place with -o" if not started else "mend that"
-    then = f", then go on with --resume {path}; the points so far are safe" if started else ""
+        fix = f"choose another place with {options.elsewhere}" if not started else "mend that"
+    then = f", then go on with {options.go_on}; the points so far are safe" if started else ""
     return UsageError(f"{path}: cannot be written: {error.strerror}: {fix}{then}")

@@ -8,10 +8,13 @@ from typing import Any, Final
 from longbench_cli.measure.judge import who
 from longbench_cli.measure.types import Latency, OtherProcess, RankRecord, Telemetry, Verdict
 from longbench_cli.record.loading import RecordedPoint
-from longbench_cli.record.schema import MeasuredPoint
+from longbench_cli.record.schema import MeasuredPoint, RunHeader
 
 KEPT: Final = 101
 """Iterations that are kept of a longer series: odd, so that the middle one of them is the middle one of all."""
+
+_DUET: Final = "duet"
+"""In the settings of a slim copy: it was one side of a duet."""
 
 _NOBODY: Final = {"pid": 0, "name": None}
 
@@ -28,6 +31,30 @@ def slim(point: RecordedPoint) -> RecordedPoint:
     if isinstance(point, MeasuredPoint):
         changes |= {"latency": _slim_latency(point.latency), "telemetry": _slim_telemetry(point.telemetry)}
         changes["verdict"] = _slim_verdict(point)
+    else:
+        changes["stderr_tail"] = []
+    return point.model_copy(update=changes)
+
+
+def slim_header(header: RunHeader) -> RunHeader:
+    """``header`` of a run whose points are made slim: a side that cannot be paired any more, but took turns."""
+    if header.duet is None:
+        return header
+    return header.model_copy(update={"duet": None, "settings": header.settings | {_DUET: True}})
+
+
+def took_turns(header: RunHeader) -> bool:
+    """Whether the run was one side of a duet, which is sampled otherwise than a run that stands alone."""
+    return header.duet is not None or header.settings.get(_DUET) is True
+
+
+def bare(point: RecordedPoint) -> RecordedPoint:
+    """``point`` as one value of a series: of its iterations the median alone, of what else was seen the verdict."""
+    changes: dict[str, Any] = {"ranks": None, "details": {}}
+    if isinstance(point, MeasuredPoint):
+        latency = point.latency
+        kept = {"iterations_ns": [round(latency.median_ns)], "omitted": latency.count - 1, "turns": None}
+        changes |= {"latency": latency.model_copy(update=kept), "telemetry": None}
     else:
         changes["stderr_tail"] = []
     return point.model_copy(update=changes)

@@ -25,6 +25,11 @@ PROBE = """
   answers.above = marks(places[0], "xy");
   answers.below = marks(places[0], "xy2");
   answers.wide = places.every((place) => place.querySelector(".main-svg").clientWidth <= place.clientWidth);
+  const heads = [...document.querySelectorAll("#points th")];
+  const shown = document.querySelector(".scroll").getBoundingClientRect();
+  answers.change = heads[2].textContent === "change" && heads[2].getBoundingClientRect().right <= shown.right;
+  const swatches = [...places[0].parentElement.querySelectorAll(".swatch")];
+  answers.legend = swatches.map((swatch) => swatch.firstElementChild.tagName);
   document.querySelector('[data-series="0"]').click();
   await frame();
   answers.without = places.map((place) => marks(place, "xy"));
@@ -49,6 +54,8 @@ def test_the_page_works(tmp_path: Path) -> None:
     assert answers["figures"] == 5
     assert (answers["above"], answers["below"]) == (24, 12)  # 12 pairs, and the change of each
     assert answers["wide"]
+    assert answers["change"]  # in sight without scrolling
+    assert answers["legend"] == ["circle", "path"]  # as they are drawn
     assert answers["without"] == [12, 6, 6, 12, 6]  # the candidate alone
     assert answers["sorted"] == [
         "incorrect", "regression", "regression", "regression", "not-comparable", "inconclusive", "improvement", "new",

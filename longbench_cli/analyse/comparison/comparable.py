@@ -9,10 +9,11 @@ from typing import Any, Final
 from longbench_cli.analyse.comparison.types import Difference
 from longbench_cli.analyse.sessions import ran_alike
 from longbench_cli.errors import UsageError
-from longbench_cli.measure.judge import IDLE_GPU_BYTES
+from longbench_cli.measure.judge import IDLE_GPU_BYTES, THROTTLED_SHARE
 from longbench_cli.measure.types import GpuTelemetry
 from longbench_cli.record.loading import RecordedPoint
 from longbench_cli.record.schema import MeasuredPoint, RunHeader
+from longbench_cli.record.slim import took_turns
 from longbench_cli.sweep.case import Device
 
 FIELDS: Final[Mapping[str, str]] = {
@@ -21,19 +22,28 @@ FIELDS: Final[Mapping[str, str]] = {
     "cpu": "model of the processor, of points on the CPU",
     "torch": "version of torch",
     "threads": "CPU threads, of points on the CPU",
+    "affinity": "processors that the run may use, of points on the CPU",
     "ranks": "how many ranks on how many machines",
     "backend": "the back end that ran",
     "execution": "resident or streamed",
     "cache": "caches overwritten before an iteration, or not",
     "graphs": "replayed as a CUDA graph, or not",
     "verified": "a result that was not checked",
-    "throttled": "clocks held down on one side only",
+    "order": "measured in turns with another side (duet), or alone (run)",
+    "throttled": "clocks held down by heat or by the hardware, on one side only",
     "clocks": "SM clocks more than 1% apart",
     "foreign": "another process on the GPU",
 }
 """What ``--allow`` takes, and what each means."""
 
+MACHINE: Final = ("gpu", "cpu", "threads", "affinity")
+"""Of a fingerprint, what noise belongs to."""
+
 CLOCKS_APART: Final = 0.01
+
+SLOWDOWNS: Final = frozenset({"hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown"})
+"""Reasons for lower clocks that are the machine's. A cap on power may be met by what the code itself draws."""
+
 _NOT_KNOWN = "not known"
 
 
@@ -60,6 +70,7 @@ def fingerprint(header: RunHeader, device: Device) -> dict[str, str | None]:
     machine, settings = header.environment, header.settings
     packages = machine.get("packages")
     told: dict[str, str | None] = {"torch": _text(packages.get("torch")) if isinstance(packages, dict) else None}
+    told["order"] = "duet" if took_turns(header) else "run"
     if device == "cuda":
         told["gpu"] = _gpus(machine, "name")
         driver = _gpus(machine, "driver")
@@ -69,6 +80,7 @@ def fingerprint(header: RunHeader, device: Device) -> dict[str, str | None]:
     else:
         told["cpu"] = _text(machine.get("cpu"))
         told["threads"] = _text(settings.get("threads") or machine.get("cores"))
+        told["affinity"] = _text(machine.get("affinity"))
         told["cache"] = _text(settings.get("cache")) or "hot"
     return told
 
@@ -81,14 +93,16 @@ def differences(
     *,
     paired: bool,
 ) -> list[Difference]:
-    """What differs between the sessions of one key on both sides, at least one each, in the order of :data:`FIELDS`.
+    """What differs between the sessions of one key on both sides, in the order of :data:`FIELDS`.
 
     A run says what it is to the best of its knowledge: ``paired`` sides took turns on one machine, so what one of them
     does not tell is no difference; of stored runs it is one. What single sessions saw (throttling, other processes)
-    counts where at least half of a side's sessions saw it. Points that failed are compared by their runs alone.
+    counts where at least half of a side's sessions saw it. Points that failed are compared by their runs alone, as are
+    those that one side lacks; never both do.
     """
     sides = (_measured(base), _measured(candidate))
-    runs = tuple(fingerprint(run, base[0].case.device) for run in (base_run, candidate_run))
+    device = [*base, *candidate][0].case.device
+    runs = tuple(fingerprint(run, device) for run in (base_run, candidate_run))
     found = _unlike_facts(sides, runs, paired=paired)
     for name, tell in (("verified", _unverified), ("foreign", _foreign)):
         seen = [tell(side) for side in sides]
@@ -157,7 +171,13 @@ def _unverified(points: Sequence[MeasuredPoint]) -> str | None:
 
 
 def _is_throttled(point: MeasuredPoint) -> bool:
-    return point.verdict is not None and point.verdict.kind == "throttled"
+    """Whether heat or the hardware held the clocks down for long enough to move a median."""
+    return any(
+        share >= THROTTLED_SHARE
+        for gpu in _gpu_telemetry(point)
+        for reason, share in (gpu.throttled or {}).items()
+        if reason in SLOWDOWNS
+    )
 
 
 def _gpu_telemetry(point: MeasuredPoint) -> list[GpuTelemetry]:

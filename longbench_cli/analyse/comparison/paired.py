@@ -11,19 +11,19 @@ from typing import Final
 from longbench_cli.analyse.comparison.comparable import differences, split_allowed
 from longbench_cli.analyse.comparison.memory import memory_change
 from longbench_cli.analyse.comparison.rule import MOST_PAIRS, PAIRS, judge_pairs, look_at, smallest_detectable
-from longbench_cli.analyse.comparison.sides import label_of, side_info, side_of
+from longbench_cli.analyse.comparison.sides import SHOWN, label_of, side_info, side_of, with_failures
 from longbench_cli.analyse.comparison.threshold import threshold_of
 from longbench_cli.analyse.comparison.time_words import reason_of
 from longbench_cli.analyse.comparison.types import Comparison, Difference, PointVerdict, Side
-from longbench_cli.analyse.comparison.verdict import TimeVerdict, combine
+from longbench_cli.analyse.comparison.verdict import TimeVerdict, combine, together
 from longbench_cli.analyse.sessions import ran_alike, sessions_of
 from longbench_cli.errors import UsageError
 from longbench_cli.measure.types import Latency
 from longbench_cli.record.loading import RecordedPoint, Run
 from longbench_cli.record.schema import MeasuredPoint, RunHeader
 
-SHOWN: Final = 2
-"""Pairs that must show a change of status before it is believed."""
+MOST_TRIED: Final = 2 * MOST_PAIRS
+"""Pairs after which a point that too often fails is given up."""
 
 _PASSING: Final = frozenset({"throttled", "clocks", "foreign"})
 """Differences that may be over with the next pair."""
@@ -49,7 +49,7 @@ def compare_paired(base: Run, candidate: Run, *, noise: Mapping[str, float], all
         mode="paired",
         base=side_info([base], label_of([base])),
         candidate=side_info([candidate], label_of([candidate])),
-        points=tuple(points),
+        points=together(points),
         identical=any(duet.identical for duet in duets if duet),
         injected=next((duet.injected for duet in duets if duet and duet.injected), None),
     )
@@ -93,6 +93,15 @@ def pair_value(base: Latency, candidate: Latency) -> float | None:
     if any(min(ratio) <= 0 for ratio in ratios):
         return None
     return statistics.median(math.log(now / before) for now, before in ratios)
+
+
+def _one_by_one(pairs: Sequence[tuple[MeasuredPoint, MeasuredPoint]]) -> list[str]:
+    """What to say of pairs whose sides took no turns."""
+    alone = sum(base.latency.turns is None or candidate.latency.turns is None for base, candidate in pairs)
+    if not alone:
+        return []
+    why = "streamed, or too large to be in memory together"
+    return [f"in {alone} of {len(pairs)} pairs the sides took no turns ({why}): the machine's drift is in d"]
 
 
 def _turn_medians(latency: Latency) -> Iterator[float]:
@@ -148,17 +157,16 @@ class _Point:
         )  # fmt: skip
         if found.kind == "not-comparable" and left and {one.field for one in left} <= _PASSING:
             found = replace(found, wants=max(0, PAIRS - len(self.base)))
+        if found.wants and len(self.base) >= MOST_TRIED:
+            reason = f"{found.reason}; {len(self.base)} pairs were tried, which is enough"
+            found = replace(found, wants=0, kind="inconclusive", reason=reason)
         return found
 
     def _failing(self, before: Side, now: Side) -> Side:
-        """The candidate's side: it fails if it did in :data:`SHOWN` pairs, and in more than the base."""
-        base, candidate = ({one.session for one in side if one.status == "ok"} for side in (self.base, self.candidate))
-        failed = [one for one in self.candidate if one.session in base - candidate and one.status != "pruned"]
-        if before.status != "ok" or now.status != "ok" or len(failed) < max(SHOWN, len(candidate - base) + 1):
-            return now
-        status = side_of(failed).status
-        reason = next(one.reason for one in failed if one.status == status)
-        return replace(now, status=status, reason=f"in {len(failed)} of {len(self.candidate)} pairs: {reason}")
+        """The candidate's side, which fails if it did in enough pairs; one in which the base did too tells nothing."""
+        told = {one.session for one in (*self.base, *self.candidate) if one.status == "ok"}
+        base, candidate = ([one for one in side if one.session in told] for side in (self.base, self.candidate))
+        return with_failures(before, now, base, candidate, f"{len(self.candidate)} pairs")
 
     def _status_wants(self, before: Side, now: Side) -> int:
         """So many more pairs must show these statuses; what comes and goes is not waited for forever."""
@@ -195,6 +203,6 @@ class _Point:
             values=found.values,
             confirmation=found.confirmation,
             detectable=smallest_detectable(used, tau) if len(used) > 1 else None,
-            steps=(f"threshold {threshold.share:.2%}: {threshold.why}", *found.steps),
+            steps=(f"threshold {threshold.share:.2%}: {threshold.why}", *_one_by_one(pairs), *found.steps),
             wants=found.wants,
         )

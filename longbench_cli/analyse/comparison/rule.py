@@ -40,8 +40,17 @@ class Look(NamedTuple):
     error: float
 
     def bound(self, level: float) -> float:
-        """What the true ln(candidate / base) is below with probability ``level``, by Student's distribution."""
-        return self.mean + _student(len(self.values) - 1, level) * self.error
+        """What the true ln(candidate / base) is below with probability ``level``: the tighter of two such bounds.
+
+        Student's for the mean, and for the median one of the values themselves, which a wild pair does not move.
+        """
+        student = self.mean + _student(len(self.values) - 1, level) * self.error
+        rank = _rank(len(self.values), max(level, 1 - level))
+        if rank == 0:
+            return student
+        if level > 0.5:
+            return min(student, sorted(self.values)[-rank])
+        return max(student, sorted(self.values)[rank - 1])
 
     def suspects(self, tau: float) -> int:
         """1: slower by tau or more, and surely slower at all. -1: faster, likewise. 0: neither."""
@@ -124,7 +133,7 @@ def judge_pairs(d: Sequence[float], tau: float) -> Decision:
     3. All 12, with the conditions of 1. Not suspected: ok, or inconclusive.
     4. Suspected: pairs 13 to 18 alone must say the same. They do not: ok if all 18 are as in 1, else inconclusive.
 
-    The estimate is :func:`hodges_lehmann`, the bounds are Student's (:func:`lower_bound`).
+    The estimate is :func:`hodges_lehmann`, the bounds are those of :meth:`Look.bound`.
     """
     d = tuple(d)
     if len(d) < PAIRS:
@@ -193,12 +202,12 @@ def hodges_lehmann(d: Sequence[float]) -> float:
 
 
 def lower_bound(d: Sequence[float], level: float) -> float:
-    """What the true value is above with probability ``level``: mean - t(level; n - 1) sd / sqrt(n), n >= 2."""
+    """What the true value is above with probability ``level`` (:meth:`Look.bound`), n >= 2."""
     return look_at(d).bound(1 - level)
 
 
 def upper_bound(d: Sequence[float], level: float) -> float:
-    """What the true value is below with probability ``level``: mean + t(level; n - 1) sd / sqrt(n), n >= 2."""
+    """What the true value is below with probability ``level`` (:meth:`Look.bound`), n >= 2."""
     return look_at(d).bound(level)
 
 
@@ -208,7 +217,9 @@ def smallest_detectable(d: Sequence[float], tau: float) -> float:
     With e = sd / sqrt(6), the standard error of one look: ln(1 + share) = max(tau + 1.2 e, 3.45 e). The rule depends on
     tau / e and slowdown / e alone; the constants are fitted to its simulation and err by less than 0.15 e.
     """
-    error = look_at(d).error * math.sqrt(len(d) / PAIRS)
+    look = look_at(d)
+    spread = (look.bound(NO_SLOWER_LEVEL) - look.bound(1 - NO_SLOWER_LEVEL)) / 2  # a wild pair widens it little
+    error = min(look.error, spread / _student(len(d) - 1, NO_SLOWER_LEVEL)) * math.sqrt(len(d) / PAIRS)
     return _exp(max(tau + 1.2 * error, 3.45 * error)) - 1
 
 
@@ -236,6 +247,19 @@ def _percent(log: float) -> str:
 
 def _exp(log: float) -> float:
     return math.exp(min(log, _LARGEST_LOG))
+
+
+@lru_cache(maxsize=256)
+def _rank(count: int, level: float) -> int:
+    """The largest k whose x_(k) is below the median of ``count`` values with probability ``level``; 0 if there is none.
+
+    P(x_(k) > median) = P(Binomial(n, 1/2) < k), whatever the distribution (Conover, Practical Nonparametric Statistics,
+    3rd ed., section 3.2).
+    """
+    tail, rank = 0, 0
+    while (tail := tail + math.comb(count, rank)) <= (1 - level) * 2**count * (1 + 1e-9):
+        rank += 1
+    return rank
 
 
 @lru_cache(maxsize=256)

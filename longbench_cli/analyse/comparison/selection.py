@@ -13,10 +13,12 @@ from longbench_cli.sweep.case import Device
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The runs that are compared on one device, and a line for the user about each side of which some are not."""
+    """The runs that are compared on one device, those that are not, and a line for the user about each side's."""
 
     base: tuple[Run, ...]
     candidate: tuple[Run, ...]
+    base_left: tuple[Run, ...]
+    candidate_left: tuple[Run, ...]
     warnings: tuple[str, ...]
 
 
@@ -27,38 +29,43 @@ def select(base: Sequence[Run], candidate: Sequence[Run], device: Device, allow:
     then every point says what differs.
     """
     bases, candidates = _on(base, device), _on(candidate, device)
-    kept_candidates = _like(newest(candidates), candidates, device) if candidates else []
+    kept_candidates = like(newest(candidates), candidates, device) if candidates else []
     kept_bases = bases
     if bases:
         model = newest(bases)
         if candidates:
             last = newest(candidates)
-            near = _like(last, bases, device) or _like(last, bases, device, but=allow)
+            near = like(last, bases, device) or like(last, bases, device, but=allow)
             model = newest(near) if near else model
-        kept_bases = _like(model, bases, device)
-    warnings = [*_left_out("base", bases, kept_bases, device)]
-    warnings += _left_out("candidate", candidates, kept_candidates, device)
-    return Selection(tuple(kept_bases), tuple(kept_candidates), tuple(warnings))
+        kept_bases = like(model, bases, device)
+    left = _left(bases, kept_bases), _left(candidates, kept_candidates)
+    warnings = [*_told("base", len(bases), kept_bases, left[0], device)]
+    warnings += _told("candidate", len(candidates), kept_candidates, left[1], device)
+    return Selection(tuple(kept_bases), tuple(kept_candidates), *left, tuple(warnings))
+
+
+def like(model: Run, runs: Sequence[Run], device: Device, but: Collection[str] = ()) -> list[Run]:
+    """Those of ``runs`` with the fingerprint of ``model`` on ``device``, but for fields in ``but``."""
+    wanted = fingerprint(model.header, device)
+    return [run for run in runs if not _unlike(wanted, fingerprint(run.header, device)) - set(but)]
 
 
 def _on(runs: Sequence[Run], device: Device) -> list[Run]:
     return [run for run in runs if any(point.case.device == device for point in run.points)]
 
 
-def _like(model: Run, runs: Sequence[Run], device: Device, but: Collection[str] = ()) -> list[Run]:
-    wanted = fingerprint(model.header, device)
-    return [run for run in runs if not _unlike(wanted, fingerprint(run.header, device)) - set(but)]
-
-
 def _unlike(one: dict[str, str | None], other: dict[str, str | None]) -> set[str]:
     return {name for name in one if one[name] != other[name]}
 
 
-def _left_out(side: str, runs: Sequence[Run], kept: Sequence[Run], device: Device) -> list[str]:
-    left = [run for run in runs if all(run is not one for one in kept)]
+def _left(runs: Sequence[Run], kept: Sequence[Run]) -> tuple[Run, ...]:
+    return tuple(run for run in runs if all(run is not one for one in kept))
+
+
+def _told(side: str, count: int, kept: Sequence[Run], left: Sequence[Run], device: Device) -> list[str]:
     if not left:
         return []
     wanted = fingerprint(kept[0].header, device)
     fields = set().union(*(_unlike(wanted, fingerprint(run.header, device)) for run in left))
-    which = f"{len(left)} of {len(runs)} runs of the {side} with points on {device}"
+    which = f"{len(left)} of {count} runs of the {side} with points on {device}"
     return [f"{which} left out: measured otherwise than those compared ({', '.join(sorted(fields))})"]

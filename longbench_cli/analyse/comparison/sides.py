@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from longbench_cli.analyse.comparison.types import Side, SideInfo
 from longbench_cli.analyse.sessions import merged, ran_alike
 from longbench_cli.record.history import commit_of
 from longbench_cli.record.loading import RecordedPoint, Run
 from longbench_cli.record.schema import MeasuredPoint
+
+SHOWN: Final = 2
+"""Sessions that must show a failure, or pairs a status, before it is believed."""
 
 
 def side_of(records: Sequence[RecordedPoint], *, planned: bool = False) -> Side:
@@ -35,6 +40,23 @@ def side_of(records: Sequence[RecordedPoint], *, planned: bool = False) -> Side:
         peak_bytes=round(statistics.median(peaks)) if peaks else None,
         notes=tuple(verdict.reasons) if verdict else (),
     )
+
+
+def with_failures(
+    before: Side, now: Side, base: Sequence[RecordedPoint], candidate: Sequence[RecordedPoint], of: str
+) -> Side:
+    """The candidate's side ``now``, which fails though most of it was measured, if enough of its sessions failed.
+
+    Enough are :data:`SHOWN`, and a larger share of its sessions than of the base's. A session that was not started
+    (pruned) did not fail. ``of`` are the sessions, or pairs, that there are, in words.
+    """
+    failed = [[one for one in side if one.status not in ("ok", "pruned")] for side in (base, candidate)]
+    more = len(failed[1]) * len(base) > len(failed[0]) * len(candidate)
+    if before.status != "ok" or now.status != "ok" or len(failed[1]) < SHOWN or not more:
+        return now
+    status = side_of(failed[1]).status
+    reason = next(one.reason for one in failed[1] if one.status == status)
+    return replace(now, status=status, reason=f"in {len(failed[1])} of {of}: {reason}")
 
 
 def side_info(runs: Sequence[Run], label: str) -> SideInfo:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from longbench_cli.analyse.comparison.types import Kind, Side
+from longbench_cli.analyse.sessions import WORST
 from longbench_cli.execute.budget import BUDGET
-from longbench_cli.record.schema import BAD_STATUSES
 
 WORDS: Final = {
     "ok": "measured",
@@ -20,14 +20,18 @@ WORDS: Final = {
 }
 """A status as people say it."""
 
+_UNKNOWN: Final = frozenset({"crashed", "timeout", "missing"})
+"""On both sides: what hit the base may hide what the candidate would have done."""
+
 
 def status_change(base: Side, candidate: Side) -> tuple[Kind, str] | None:
     """What the statuses alone say, and why, on one line; None where both sides are measured.
 
-    A failure, or a point that is missing, where the base was measured is a regression, and so is a crash or a timeout
-    where the base failed in a way that a run counts as a result (oom, unsupported). The same failure on both sides is
-    nothing new, but for a wrong result, which no gate lets pass. A pruned point was never started, which says nothing
-    of the code: it is comparable only with one that was pruned too, and not for want of time.
+    A failure where the base was measured is a regression, and so is a point that is missing. Where both failed, a
+    worse failure of the candidate is a regression and a milder one is ok, in the order incorrect, crashed, timed out,
+    out of memory, unsupported. The same limit on both sides (out of memory, unsupported) is nothing new; the same
+    crash or timeout compares nothing; a wrong result no gate lets pass. A pruned point was never started, which says
+    nothing of the code: it is comparable only with one that was pruned too, and not for want of time.
     """
     before, now = _said(base), _said(candidate)
     if candidate.status == "incorrect":
@@ -43,16 +47,17 @@ def status_change(base: Side, candidate: Side) -> tuple[Kind, str] | None:
 
 
 def _alike(base: Side, candidate: Side) -> tuple[Kind, str]:
-    if _out_of_time(base) or _out_of_time(candidate):
-        return "not-comparable", f"was measured on neither side: {_said(candidate)}"
+    if candidate.status in _UNKNOWN or _out_of_time(base) or _out_of_time(candidate):
+        return "not-comparable", f"measured on neither side: {_said(candidate)}"
     return "ok", f"on both sides {_said(candidate)}"
 
 
 def _kind(base: str, candidate: str) -> Kind:
     if candidate == "ok":
         return "improvement"
-    worse = candidate in BAD_STATUSES and base not in BAD_STATUSES
-    return "regression" if base == "ok" or candidate == "missing" or worse else "ok"
+    if base == "ok" or candidate == "missing":
+        return "regression"
+    return "regression" if WORST.index(candidate) < WORST.index(base) else "ok"
 
 
 def _said(side: Side) -> str:

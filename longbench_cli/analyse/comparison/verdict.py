@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from longbench_cli.analyse.comparison.status import status_change
 from longbench_cli.analyse.comparison.types import (
@@ -56,7 +56,7 @@ def combine(
     """The verdict on one point.
 
     In this order: a wrong result of the candidate is incorrect, whatever else; sides that differ in what matters are
-    not comparable; a status that changed decides; else the worse of time and memory does, and of two that are equally
+    not comparable; a status other than ok decides; else the worse of time and memory does, and of two that are equally
     bad the time.
 
     Args:
@@ -64,8 +64,9 @@ def combine(
         memory: None where a side has none.
         left: differences that nobody allowed.
         allowed: those that ``--allow`` named.
-        status_wants: so many more pairs must show a new failure, or one that is gone, before it is believed: until
-            then the point is inconclusive, and the verdict wants them. No concern of an incorrect result.
+        status_wants: so many more pairs must show a failure, of one side or both, before it is believed: until then
+            the point is inconclusive, and the verdict wants them. No concern of a wrong result, nor of a point that
+            was not started.
 
     Raises:
         ValueError: both sides are measured and comparable, and there is no ``time``.
@@ -77,7 +78,8 @@ def combine(
     steps += time.steps if time else ()
     if memory is not None:
         steps.append(f"{_memory_words(memory)}: {memory.kind}")
-    if metric == "status" and kind in ("regression", "improvement") and status_wants:
+    sure = kind in ("incorrect", "new") or "pruned" in (base.status, candidate.status)
+    if metric == "status" and status_wants and not sure:
         kind, wants = "inconclusive", status_wants
         reason += f"; {status_wants} more fresh pair{'' if status_wants == 1 else 's'} will tell"
     return PointVerdict(
@@ -101,11 +103,28 @@ def combine(
     )
 
 
+def together(points: Sequence[PointVerdict]) -> tuple[PointVerdict, ...]:
+    """The verdicts on all points of two sides, which between them must have compared something.
+
+    Where no point was measured on both sides, and none is a regression or incorrect, nothing was found to be as it
+    was: what would be ok is not comparable.
+    """
+    measured = any(point.base.status == point.candidate.status == "ok" for point in points)
+    if measured or any(point.kind in ("incorrect", "regression") for point in points):
+        return tuple(points)
+    return tuple(
+        replace(point, kind="not-comparable", reason=f"{point.reason}; no point was measured on both sides")
+        if point.kind == "ok"
+        else point
+        for point in points
+    )
+
+
 def _decided(
     base: Side, candidate: Side, time: TimeVerdict | None, memory: MemoryChange | None, left: Sequence[Difference]
 ) -> tuple[Kind, str, Metric]:
     changed = status_change(base, candidate)
-    if changed and changed[0] in ("incorrect", "new"):
+    if changed and changed[0] == "incorrect":
         return *changed, "status"
     if left:
         fields = ",".join(dict.fromkeys(one.field for one in left))

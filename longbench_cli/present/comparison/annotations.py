@@ -11,7 +11,7 @@ from typing import Literal
 
 from longbench_cli.analyse.comparison.types import Comparison, PointVerdict
 from longbench_cli.present.comparison.labels import labels_of
-from longbench_cli.present.comparison.summary import fails, flagged, name_of
+from longbench_cli.present.comparison.summary import fails, flagged, gathered, name_of
 from longbench_cli.present.units import count
 from longbench_cli.printable import printable_lines
 
@@ -39,11 +39,12 @@ def to_annotations(comparison: Comparison, *, inconclusive_fails: bool) -> str:
 
 
 def _commands(level: Level, points: list[PointVerdict], labels: dict[str, str], name: str) -> Iterator[str]:
-    shown = points if len(points) <= MOST else points[: MOST - 1]
-    for point in shown:
-        title = _property(f"{name}: {point.kind}: {labels[point.key]}")
-        yield f"::{level} title={title}::{_message(point.reason)}"
-    if left := len(points) - len(shown):
+    groups = gathered(points)
+    shown = groups if len(groups) <= MOST else groups[: MOST - 1]
+    for group in shown:
+        named = labels[group[0].key] if len(group) == 1 else count(len(group), "point")
+        yield f"::{level} title={_property(f'{name}: {group[0].kind}: {named}')}::{_message(group[0].reason)}"
+    if left := sum(map(len, groups[len(shown) :])):
         yield f"::{level} title={_property(name)}::and {count(left, 'more point')}: see the summary of the step"
 
 

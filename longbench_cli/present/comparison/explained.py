@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from statistics import stdev
 
 from longbench_cli.analyse.comparison.types import Comparison, PointVerdict, Side
-from longbench_cli.errors import UsageError
-from longbench_cli.present.comparison.labels import labels_of
-from longbench_cli.present.comparison.summary import alarm, facts_of, pairs_of
+from longbench_cli.present.comparison.labels import key_of, labels_of
+from longbench_cli.present.comparison.pairs import changes_of, confirmations_of, far_off
+from longbench_cli.present.comparison.summary import alarm, facts_of
 from longbench_cli.present.comparison.words import change, interval, share, time_of
 from longbench_cli.present.units import count, format_bytes, format_duration
 from longbench_cli.printable import printable
 
-_SHOWN = 5
-"""Names that a refusal lists."""
 _NAME = 12
 """Width of the names of facts."""
+
+_NOTES = 4
+"""Notes on a side that are shown; the JSON has all."""
 
 
 def explain(comparison: Comparison, point: str) -> str:
@@ -31,8 +32,11 @@ def explain(comparison: Comparison, point: str) -> str:
         UsageError: no point is called so, or several are.
     """
     labels = labels_of(comparison.points)
-    found = _find(comparison, labels, point)
-    above = [*filter(None, [alarm(comparison)]), *(_fact(name, text) for name, text in facts_of(comparison))]
+    key = key_of(labels, point)
+    found = next(one for one in comparison.points if one.key == key)
+    facts = facts_of(comparison)
+    width = max(_NAME, *(len(name) + 2 for name, _ in facts))
+    above = [*filter(None, [alarm(comparison)]), *(f"{name:{width}}{text}" for name, text in facts)]
     return "\n".join([*map(printable, above), "", *explanation(found, labels[found.key])]) + "\n"
 
 
@@ -69,8 +73,14 @@ def _lines(point: PointVerdict, label: str) -> Iterator[str]:
     if point.base.medians_ns or point.candidate.medians_ns:
         yield ""
         yield from _processes(point)
-    for name, side in (("base", point.base), ("candidate", point.candidate)):
-        yield from (f"note on the {name}: {note}" for note in side.notes)
+    yield from _notes("base", point.base)
+    yield from _notes("candidate", point.candidate)
+
+
+def _notes(name: str, side: Side) -> Iterator[str]:
+    yield from (f"note on the {name}: {note}" for note in side.notes[:_NOTES])
+    if (more := len(side.notes) - _NOTES) > 0:
+        yield f"... and {count(more, 'more note')} on the {name}"
 
 
 def _fact(name: str, text: str) -> str:
@@ -94,13 +104,17 @@ def _side(side: Side) -> str:
 def _processes(point: PointVerdict) -> Iterator[str]:
     """The median of each process of both sides, pair by pair with the change of each, or side by side."""
     base, candidate = point.base.medians_ns, point.candidate.medians_ns
-    changes = [change(math.exp(d)) for d in (*point.values, *point.confirmation)]
+    changes = [change(math.exp(d)) for d in changes_of(point)]
+    far = far_off(point)
     if changes and len(base) == len(candidate):
+        confirmations = confirmations_of(point)
         yield f"{'pair':>7}  {'base':>12}  {'candidate':>12}  {'change':>7}"
         for index, times in enumerate(zip(base, candidate, strict=True)):
             said = changes[index] if index < len(changes) else "not used"
-            confirms = "  confirms" if len(point.values) <= index < pairs_of(point) else ""
-            yield f"{index + 1:7}  {'  '.join(f'{format_duration(time):>12}' for time in times)}  {said:>7}{confirms}"
+            marks = ["to confirm"] if any(index in places for places in confirmations) else []
+            marks += ["far off the others"] if index in far else []
+            row = f"{index + 1:7}  {'  '.join(f'{format_duration(time):>12}' for time in times)}  {said:>7}"
+            yield "  ".join(filter(None, (row, ", ".join(marks))))
         yield "base and candidate: median of the process; change: median over its turns"
     else:  # some process has no time, so that they do not pair off
         for name, medians in (("base", base), ("candidate", candidate)):
@@ -108,27 +122,6 @@ def _processes(point: PointVerdict) -> Iterator[str]:
                 yield _fact(name, ", ".join(map(format_duration, medians)))
         if changes:
             yield _fact("changes", ", ".join(changes))
+            yield from (f"change {index + 1} ({changes[index]}) is far off the others" for index in far)
     if len(point.values) > 1:
         yield f"spread (sd) of the change from pair to pair: {share(stdev(point.values))}"
-
-
-def _find(comparison: Comparison, labels: dict[str, str], text: str) -> PointVerdict:
-    points = comparison.points
-    words = set(text.lower().split())
-    rounds: Sequence[list[PointVerdict]] = (
-        [point for point in points if text in (point.key, labels[point.key])],
-        [point for point in points if words and words <= set(labels[point.key].lower().split())],
-        [point for point in points if text.strip() and _within(text, point.key, labels[point.key])],
-    )
-    found = next(filter(None, rounds), [])
-    if len(found) == 1:
-        return found[0]
-    shown = [labels[point.key] for point in (found or points)]
-    listed = ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")
-    if found:
-        raise UsageError(f"--explain {text}: {len(found)} points are called so: {listed}: give more of one's name")
-    raise UsageError(f"--explain {text}: no point is called so: give one of {listed}")
-
-
-def _within(text: str, *names: str) -> bool:
-    return any(text.strip().lower() in name.lower() for name in names)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from longbench_cli.analyse.curves import UNRESOLVED
+from longbench_cli.errors import UsageError
 from longbench_cli.present.series import format_varied, varied_options
 from longbench_cli.present.units import count
 from longbench_cli.sweep.axes import format_length
 from longbench_cli.sweep.case import Case
+
+_SHOWN = 5
+"""Names that a refusal lists."""
 
 _AXES: tuple[Callable[[Case], str], ...] = (
     lambda case: f"batch {format_length(case.batch)}",
@@ -62,3 +66,29 @@ def labels_of(points: Sequence[Keyed]) -> dict[str, str]:
     shared = Counter(names.values())
     # Two keys may come to the same case, as `auto` does and the back end that it picked.
     return {key: name if shared[name] == 1 else f"{name} ({key})" for key, name in names.items()}
+
+
+def key_of(labels: Mapping[str, str], text: str) -> str:
+    """The key that ``text`` means among ``labels``, by key: key or label, words of a label, or part of either.
+
+    Raises:
+        UsageError: no point is called so, or several are.
+    """
+    words = set(text.lower().split())
+    rounds: Sequence[list[str]] = (
+        [key for key, label in labels.items() if text in (key, label)],
+        [key for key, label in labels.items() if words and words <= set(label.lower().split())],
+        [key for key, label in labels.items() if text.strip() and _within(text, key, label)],
+    )
+    found = next(filter(None, rounds), [])
+    if len(found) == 1:
+        return found[0]
+    shown = [labels[key] for key in (found or labels)]
+    listed = ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")
+    if found:
+        raise UsageError(f"--explain {text}: {len(found)} points are called so: {listed}: give more of one's name")
+    raise UsageError(f"--explain {text}: no point is called so: give one of {listed}")
+
+
+def _within(text: str, *names: str) -> bool:
+    return any(text.strip().lower() in name.lower() for name in names)

@@ -14,8 +14,8 @@ from longbench_cli.present.export import escape_markdown, markdown_table
 from longbench_cli.present.units import count
 from longbench_cli.printable import printable_lines
 
-MOST_EXPLAINED = 20
-"""Points whose verdict is explained: a step summary holds 1 MiB."""
+MOST_EXPLAINED = 40
+"""Points whose verdict is explained, the worst: a step summary holds 1 MiB."""
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -27,7 +27,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     labels = labels_of(comparison.points)
     found = flagged(comparison)
     fine = [point for point in comparison.points if point.kind == "ok"]
-    yield f"### {name_of(comparison)}: {headline(comparison)}"
+    yield f"### {name_of(comparison)}: {escape_markdown(headline(comparison))}"
     yield ""
     if said := alarm(comparison):
         yield from ("> [!WARNING]", f"> **{escape_markdown(said)}**", "")
@@ -47,5 +47,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         for point in shown:
             yield f"<pre>{html.escape(chr(10).join(explanation(point, labels[point.key])), quote=False)}</pre>"
             yield ""
+        if left := [labels[point.key] for point in found[MOST_EXPLAINED:]]:
+            yield from (f"Not explained here: {escape_markdown(', '.join(left))}", "")
         yield "</details>"
     yield from ("", NOTE)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from longbench_cli.analyse.comparison.types import Comparison, PointVerdict, SideInfo, exit_code
 from longbench_cli.present.comparison.labels import labels_of
-from longbench_cli.present.comparison.summary import advice, kinds_of
+from longbench_cli.present.comparison.summary import advice, injected_of, kinds_of
 from longbench_cli.printable import printable_json
 
 SCHEMA: Final = 1
@@ -22,6 +22,8 @@ def to_json(comparison: Comparison, *, inconclusive_fails: bool = False) -> str:
     - ``schema``: :data:`SCHEMA`; ``mode``: ``"paired"`` or ``"stored"``
     - ``exit_code``: of ``longbench gate``, with ``inconclusive_fails``; ``kinds``: how many points have each verdict
     - ``identical``, ``injected``, ``warnings``, ``advice``: as of :class:`Comparison`, and what to do
+    - ``injected_found``, ``injected_points``: in how many points the injected slowdown was found, of how many that the
+      base measured; null where none was put in
     - ``base``, ``candidate``: ``label``, ``version``, ``commit``, ``created``, ``files``, ``environment``
     - ``points``: of each ``key``, ``label``, ``case`` and the fields of :class:`PointVerdict`; null: not known
 
@@ -29,6 +31,7 @@ def to_json(comparison: Comparison, *, inconclusive_fails: bool = False) -> str:
     99%), ``upper`` (one-sided 95%). ``values`` and ``confirmation`` are ln(candidate / base), pair by pair.
     """
     labels = labels_of(comparison.points)
+    injected = injected_of(comparison)
     content = {
         "schema": SCHEMA,
         "mode": comparison.mode,
@@ -37,6 +40,8 @@ def to_json(comparison: Comparison, *, inconclusive_fails: bool = False) -> str:
         "kinds": kinds_of(comparison),
         "identical": comparison.identical,
         "injected": comparison.injected,
+        "injected_found": len(injected[0]) if injected else None,
+        "injected_points": len(injected[0]) + len(injected[1]) if injected else None,
         "warnings": comparison.warnings,
         "advice": advice(comparison),
         "base": _side(comparison.base),

@@ -13,9 +13,9 @@ VERDICT, POINT, WHY = "verdict", "point", "why"
 _COLUMNS = (
     (VERDICT, False),
     (POINT, False),
+    ("change", True),
     ("base", True),
     ("candidate", True),
-    ("change", True),
     ("95% interval", True),
     ("threshold", True),
     ("detectable", True),
@@ -31,7 +31,10 @@ NOTE = (
 
 
 def comparison_table(points: Sequence[PointVerdict], labels: Mapping[str, str], *, why: bool = True) -> Table:
-    """A row a point, in order; columns that hold nothing are left out, and the reasons unless ``why``."""
+    """A row a point, in order; columns that hold nothing are left out, and the reasons unless ``why``.
+
+    The change of a point that is not comparable is not shown: it is none of the code.
+    """
     rows = [_row(point, labels[point.key]) for point in points]
     kept = [
         index
@@ -46,14 +49,14 @@ def comparison_table(points: Sequence[PointVerdict], labels: Mapping[str, str], 
 
 
 def _row(point: PointVerdict, label: str) -> tuple[Cell, ...]:
-    effect = point.effect
+    effect = point.effect if point.kind != "not-comparable" else None
     spread = effect.interval[1] - effect.interval[0] if effect else None
     return (
         Cell(point.kind, KINDS.index(point.kind)),
         word(label),
+        number(effect.ratio if effect else None, change),
         _time(point.base),
         _time(point.candidate),
-        number(effect.ratio if effect else None, change),
         Cell(interval(effect), spread) if effect else NOTHING,
         number(point.threshold.share if point.threshold else None, share),
         number(point.detectable, share),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from longbench_cli.analyse.history import Change, Observation, Series
-from longbench_cli.present.axes import MOST_TICKS, LogAxis
+from longbench_cli.present.axes import LogAxis
 from longbench_cli.present.comparison.words import change as percent_change
 from longbench_cli.present.figures import page_layout
 from longbench_cli.present.history.view import change_words, run_words
@@ -24,10 +24,14 @@ from longbench_cli.record.schema import MeasuredPoint
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-HEIGHT = 300
+HEIGHT = 310
 TIMES, SLOWER, FASTER, FAILED = PALETTE[0], PALETTE[6], PALETTE[2], PALETTE[1]
 _LEAST_SPAN = 0.1
 _ROOM = 0.12
+_MOST_TICKS = 4
+"""Of dates: as many as stand beside each other on a narrow screen."""
+_MARGIN = {"l": 76, "r": 44, "t": 36, "b": 66}
+"""Pixels: half a date to the right of the last run, two lines and a title under the axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ def history_figure(series: Series) -> go.Figure:
     _add_times(figure, series.runs, scale)
     _add_failures(figure, series.runs, scale)
     for change in series.changes:
-        _add_change(figure, change, places[change.first.run.header.run_id] - 0.5, scale)
+        place = places[change.first.run.header.run_id] - 0.5
+        _add_change(figure, change, place, scale, early=place <= len(series.runs) / 2)
     return figure
 
 
@@ -66,15 +71,27 @@ def _scale(series: Series) -> _Scale:
 
 
 def _lay_out(figure: go.Figure, runs: Sequence[Observation], scale: _Scale) -> None:
-    step = math.ceil(len(runs) / MOST_TICKS)
+    step = math.ceil(len(runs) / _MOST_TICKS)
     ticks = [float(place) for place in range(len(runs), 0, -step)][::-1]
-    texts = [f"{runs[int(place) - 1].when:%Y-%m-%d}" for place in ticks]
+    title, form = _times_axis(runs)
+    texts = [runs[int(place) - 1].when.strftime(form) for place in ticks]
     axes = (LogAxis(0.5, len(runs) + 0.5, ticks, texts), LogAxis(scale.low, scale.high, [], []))
-    figure.update_layout(page_layout(HEIGHT, "", axes[0], f"time of one pass, {scale.unit}", axes[1]))
+    figure.update_layout(page_layout(HEIGHT, title, axes[0], f"time of one pass, {scale.unit}", axes[1]))
     figure.update_layout(
-        xaxis={"type": "linear", "range": [axes[0].low, axes[0].high]},
+        margin=_MARGIN,
+        xaxis={"type": "linear", "range": [axes[0].low, axes[0].high], "tickangle": 0, "tickfont": {"size": 11}},
         yaxis={"type": "linear", "range": [scale.low, scale.high], "tickvals": None, "ticktext": None},
     )
+
+
+def _times_axis(runs: Sequence[Observation]) -> tuple[str, str]:
+    """Title and form of the ticks: the day is in the title if all share it, hours are shown if any do."""
+    days = {run.when.date() for run in runs}
+    if len(days) == len(runs):
+        return "day of the run, UTC", "%Y-%m-%d"
+    if len(days) == 1:
+        return f"time of the run on {runs[0].when:%Y-%m-%d}, UTC", "%H:%M"
+    return "time of the run, UTC", "%Y-%m-%d<br>%H:%M"
 
 
 def _add_levels(figure: go.Figure, series: Series, places: dict[str, int], scale: _Scale) -> None:
@@ -117,8 +134,8 @@ def _add_failures(figure: go.Figure, runs: Sequence[Observation], scale: _Scale)
         )
 
 
-def _add_change(figure: go.Figure, change: Change, place: float, scale: _Scale) -> None:
-    """A line that says how much when pointed at; its upper end is marked so that there is something to point at."""
+def _add_change(figure: go.Figure, change: Change, place: float, scale: _Scale, *, early: bool) -> None:
+    """A line that says how much, beside its upper end, which is marked so that there is something to point at."""
     color = SLOWER if change.ratio > 1 else FASTER
     top: dict[str, Any] = {"x": [place, place], "y": [scale.low, scale.high - (scale.high - scale.low) * 0.06]}
     figure.add_scatter(
@@ -127,7 +144,7 @@ def _add_change(figure: go.Figure, change: Change, place: float, scale: _Scale) 
         line={"color": color, "width": 2, "dash": "dash"},
         marker={"color": color, "size": [0, 8], "symbol": "triangle-up" if change.ratio > 1 else "triangle-down"},
         text=["", percent_change(change.ratio)],
-        textposition="middle right",
+        textposition="middle right" if early else "middle left",
         textfont={"color": color, "size": 12},
         hovertext=["", html.escape(change_words(change), quote=False)],
         hovertemplate="%{hovertext}<extra></extra>",

@@ -16,11 +16,11 @@ from longbench_cli.present.facts import COMMIT
 from longbench_cli.present.tables import NOTHING, Cell, Table, number, whole, word
 from longbench_cli.present.units import count, format_duration
 from longbench_cli.record.loading import Run
+from longbench_cli.record.slim import took_turns
 
-LEVEL, NEWEST = "level now", "newest run"
 _BARS = "▁▂▃▄▅▆▇█"
 _FAILED = "×"
-_LONGEST_TREND = 40
+_LONGEST_TREND = 30
 _LEAST_SPAN = math.log(1.1)
 """A trend that moves by less than this looks flat, as it is."""
 
@@ -93,12 +93,17 @@ class HistoryView:
                 f"{len(few)} of {len(self.series)} series have fewer than {2 * LEAST_RUNS} measured runs: no change "
                 f"can be found there, which takes {LEAST_RUNS} runs before it and {LEAST_RUNS} after it."
             )
+        if unexplained := sum(not _commit_differs(one) for _, one in self.changes):
+            said.append(
+                f"No commit is known to differ between the sides of {count(unexplained, 'change')}: the machine may "
+                "have changed as well as the code. `longbench gate` compares in pairs, and tells."
+            )
         return said
 
     def table(self) -> Table:
-        """A row a series."""
-        columns = ("series", "runs", "trend", LEVEL, NEWEST, "last change", "status")
-        numeric = (False, True, False, True, True, False, False)
+        """A row a series, with the widest cell last: what a narrow screen cuts off is the trend."""
+        columns = ("series", "status", "level now", "newest", "last change", "runs", "trend")
+        numeric = (False, False, True, True, False, True, False)
         rows = tuple(_row(name, one) for name, one in zip(self.names, self.series, strict=True))
         return Table(columns, numeric, rows)
 
@@ -120,15 +125,27 @@ def event_words(event: Event) -> str:
 
 
 def run_words(run: Observation) -> str:
-    """``3f2a9c1d0 (2026-11-02 03:04, runs/night-12)``: commit, date and file; without a commit the file comes first."""
-    date, file = f"{run.when:%Y-%m-%d %H:%M}", file_words(run)
-    return f"{commit_words(run)} ({date}, {file})" if run.commit else f"{file} ({date}, no commit recorded)"
+    """``3f2a9c1d0 (2026-11-02 03:04, night-12.jsonl)``: commit, time, file; without a commit the time comes first."""
+    commit = commit_words(run)
+    more = (run.run.path.name, _gate_words(run), "" if commit else "no commit recorded")
+    return f"{short_words(run)} ({', '.join(filter(None, (time_words(run) if commit else '', *more)))})"
 
 
-def file_words(run: Observation) -> str:
-    """``longbench-history/20261102T030405Z-5f3c``: the file, and its folder, for there may be a run.jsonl in each."""
-    path = run.run.path
-    return "/".join(filter(None, (path.parent.name, path.stem)))
+def short_words(run: Observation) -> str:
+    """The commit, or the time of the run where none was recorded."""
+    return commit_words(run) or time_words(run)
+
+
+def time_words(run: Observation) -> str:
+    """``2026-11-02 03:04``, UTC."""
+    return f"{run.when:%Y-%m-%d %H:%M}"
+
+
+def _gate_words(run: Observation) -> str:
+    header = run.run.header
+    if header.duet is not None and header.duet.identical:
+        return "from an A/A gate"
+    return "from a gate" if took_turns(header) else ""
 
 
 def commit_words(run: Observation) -> str:
@@ -151,15 +168,19 @@ def trend(runs: Sequence[Observation]) -> str:
     return "".join(_FAILED if value is None else _BARS[round((value - low) / span * top)] for value in logs)
 
 
+def _commit_differs(change: Change) -> bool:
+    """Whether two commits are known, and are two."""
+    return None not in (change.last.commit, change.first.commit) and change.last.commit != change.first.commit
+
+
 def _row(name: str, series: Series) -> tuple[Cell, ...]:
     last, changed = series.runs[-1].point, series.changes[-1] if series.changes else None
-    at = (commit_words(changed.first) or file_words(changed.first)) if changed else ""
     return (
         word(name),
-        whole(len(series.runs)),
-        word(trend(series.runs)),
+        word(last.status),
         number(series.levels[-1].median_ns if series.levels else None, format_duration),
         number(series.newest, percent_change),
-        Cell(f"{percent_change(changed.ratio)} at {at}", changed.ratio) if changed else NOTHING,
-        word(last.status),
+        Cell(f"{percent_change(changed.ratio)} at {short_words(changed.first)}", changed.ratio) if changed else NOTHING,
+        whole(len(series.runs)),
+        word(trend(series.runs)),
     )

@@ -119,9 +119,10 @@ def test_an_interrupted_gate_keeps_its_pairs_and_says_how_to_go_on(repository: P
     ("given", "word"),
     [
         ({}, "no base was given"),
-        ({"aa": True, "base_ref": "main"}, "--base-ref and --aa exclude each other"),
+        ({"aa": True, "base_ref": "main"}, "--base-ref and --aa exclude each other: leave"),
         ({"base": "a.jsonl"}, "--candidate: missing"),
         ({"candidate": "a.jsonl", "aa": True}, "--base: missing"),
+        ({"base_ref": "--oops"}, "begins with a dash"),
         ({"base": "a.jsonl", "candidate": "b.jsonl", "candidate_python": "python"}, "give --candidate RUN"),
         ({"aa": True, "base_install": "make"}, "--base-ref REF"),
         ({"inject": "5"}, "--inject '5': expected a share such as 5%"),

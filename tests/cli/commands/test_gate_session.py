@@ -153,3 +153,18 @@ def test_the_first_pairs_together_take_the_time_that_was_asked_for() -> None:
     assert settings.max_time == pytest.approx(1.0)
     assert settings.min_iterations == 10
     assert settings_of_pair(Settings(min_iterations=1)).min_iterations == LEAST_ITERATIONS
+
+
+def test_sides_that_run_out_of_memory_together_are_tried_one_after_the_other(tmp_path: Path) -> None:
+    class Cramped(Stage):
+        def play(self, piece: Piece) -> tuple[Outcome, Outcome]:
+            outcomes = super().play(piece)
+            return (outcomes[0], Outcome("oom", "no room for two")) if piece.together else outcomes
+
+    stage = Cramped({})
+    comparison, (base, candidate) = played(stage, plan_of(1024), tmp_path)
+    (point,) = comparison.points
+    assert point.kind == "ok"
+    assert any("took no turns" in step for step in point.steps)
+    for run in (base, candidate):  # turns of sides that were measured alone had no neighbours
+        assert [one.latency.turns for one in run.points if isinstance(one, MeasuredPoint)] == [None] * 6

@@ -18,6 +18,10 @@ from compared import failed, measured, planned, run_of
 from sample_runs import write_run
 
 from longbench_cli import app
+from longbench_cli.analyse.history import build_series
+from longbench_cli.present.history.figure import history_figure
+from longbench_cli.record.history import read_history
+from longbench_cli.record.schema import Duet
 
 ROOT = Path(__file__).resolve().parents[3]
 OLD = sorted((ROOT / "docs" / "results").glob("*/*.jsonl"))
@@ -79,13 +83,14 @@ def test_runs_that_are_added_are_shown_with_the_commits_between_which_they_chang
     (slower,) = [line for line in text.splitlines() if "+10.0% (95%" in line]
     assert slower.startswith("vanilla fwd 1k")
     assert "1.000 ms to 1.100 ms" in slower
-    assert f"between {commit(5)[:9]} (2026-11-05 01:00, longbench-history/20261105T010000Z-night-5)" in slower
+    assert f"between {commit(5)[:9]} (2026-11-05 01:00, 20261105T010000Z-night-5.jsonl)" in slower
     assert f"and {commit(6)[:9]}+changes (2026-11-06" in slower
     (event,) = [line for line in text.splitlines() if "ok to oom" in line]
     assert event.startswith("vanilla fwd 4k: status ok to oom (\\x1b[31m<b>wrong</b>), between")
-    (row,) = [line for line in text.splitlines() if re.match(r"vanilla fwd 1k +9 ", line)]
-    assert re.search(r"[▁▂]{5}[▇█]{4} +1\.100 ms +\+0\.2% +\+10\.0% at 666666666", row)
-    assert "××× " in text
+    (row,) = [line for line in text.splitlines() if re.match(r"vanilla fwd 1k +ok ", line)]
+    assert re.search(r"1\.100 ms +\+0\.2% +\+10\.0% at 666666666\+changes +9 +[▁▂]{5}[▇█]{4}", row)
+    assert "×××" in text
+    assert "longbench gate" not in text  # commits lie between: no word of the machine
     assert text.splitlines()[-1] == "9 runs, 2 series: 1 slower, 1 other change"
     assert "\x1b" not in text
 
@@ -153,7 +158,7 @@ def test_markdown_escapes_what_files_say(call: Call) -> None:
     text = shown(call, ".", "--format", "md")
     assert text.startswith("**9 runs, 2 series: 1 slower, 1 other change**")
     assert r"\<b\>wrong\</b\>" in text
-    assert "| vanilla fwd 1k | 9 |" in text
+    assert "| vanilla fwd 1k | ok |" in text
 
 
 def test_the_page_has_a_figure_a_series_with_its_change_marked(call: Call) -> None:
@@ -186,6 +191,59 @@ def test_a_page_of_many_series_draws_what_changed_and_folds_the_rest(call: Call)
     assert len(folds) == 29
     assert [name for is_open, name in folds if is_open] == ["vanilla fwd 1k"]
     assert folds[0][1] == "vanilla fwd 1k"
+
+
+def hours(count: int, *, days: int = 1, **changes: Any) -> list[Path]:
+    """Runs of code that recorded no commit, in files of one name; slower by a tenth from the middle on."""
+    paths = []
+    for number in range(count):
+        created = f"2026-11-{1 + number * days // count:02}T{number % 24:02}:02:00Z"
+        level = 1e6 * (1.1 if number >= count // 2 else 1) * (1 + 0.001 * (number % 3))
+        run = run_of([measured(median_ns=level)], run_id=f"hour-{number}", created=created, **changes)
+        folder = Path(f"a-folder-of-the-gate-{number:02}")
+        folder.mkdir()
+        paths.append(write_run(run, folder).rename(folder / "candidate.jsonl"))
+    return paths
+
+
+def test_without_commits_runs_are_told_apart_by_their_time_and_the_machine_is_named(call: Call) -> None:
+    text = shown(call, *hours(24, environment={"git": None}))
+    table, said = text.split("\n\n", 1)
+    assert "+10.0% at 2026-11-01 12:02" in table
+    assert max(map(len, table.splitlines())) < 110
+    assert "between 2026-11-01 11:02 (candidate.jsonl, no commit recorded) and 2026-11-01 12:02 (candidate" in said
+    assert "a-folder-of-the-gate" not in text
+    assert "between the sides of 1 change: the machine may have changed as well as the code. `longbench gate`" in said
+
+
+def test_a_change_within_one_commit_may_be_the_machine_too(call: Call) -> None:
+    paths = hours(8, environment={"git": {"commit": commit(1), "dirty": False}})
+    assert "the sides of 1 change: the machine may have changed" in shown(call, *paths, "-f", "md")
+
+
+def figure_of(paths: list[Path]) -> Any:
+    return history_figure(build_series(read_history(paths)[0], 0.03)[0]).to_plotly_json()
+
+
+def test_a_run_from_a_gate_says_so_when_pointed_at(call: Call) -> None:
+    paths = hours(6, duet=Duet(id="d", side="candidate", label="here", identical=True))
+    assert all("from an A/A gate" in text for text in figure_of(paths)["data"][2]["hovertext"])
+    call("add", *paths)
+    assert "from a gate" in shown(call)
+
+
+@pytest.mark.parametrize(
+    ("count", "days", "title", "newest"),
+    [
+        (24, 1, "time of the run on 2026-11-01, UTC", "23:02"),
+        (24, 6, "time of the run, UTC", "2026-11-06<br>23:02"),
+        (6, 6, "day of the run, UTC", "2026-11-06"),
+    ],
+)
+def test_the_axis_shows_hours_where_runs_share_a_day(count: int, days: int, title: str, newest: str) -> None:
+    axis = figure_of(hours(count, days=days))["layout"]["xaxis"]
+    assert (axis["title"]["text"], axis["ticktext"][-1]) == (title, newest)
+    assert len(set(axis["ticktext"])) == len(axis["ticktext"]) <= 4
 
 
 def test_since_a_date_a_commit_or_a_span(call: Call) -> None:

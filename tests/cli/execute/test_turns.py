@@ -107,6 +107,14 @@ def test_what_becomes_of_one_is_its_own_affair(body: str, status: str, word: str
     assert the_turns(lines).count("a") == the_turns(lines).count("c") == 4
 
 
+def test_one_that_could_be_asked_again_is_told_that_nobody_will(tmp_path: Path) -> None:
+    """It ends by itself, and nobody waits for it to be killed."""
+    waits = "turns(1); ok(); log('asks again' if sys.stdin.readline() else 'leaves')"
+    ended, lines = together(tmp_path, {"a": waits, "b": waits})
+    assert [outcome.status for outcome in ended.values()] == ["ok", "ok"]
+    assert sorted(line for line in lines if "leaves" in line) == ["a leaves", "b leaves"]
+
+
 def test_many_words_in_a_turn_all_arrive(tmp_path: Path) -> None:
     seen: list[int] = []
     body = "turns(1); wait()\nfor n in range(20_000): send(type='progress', done=n, unit='x' * 50)\nturns(1); ok()"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compared import duet_of
 from sample_runs import ENVIRONMENT, make_case, make_run, measured, unmeasured, write_run
 
 from longbench_cli.app import main
@@ -14,6 +15,7 @@ from longbench_cli.errors import UsageError
 from longbench_cli.record.baselines import machine_of, resolve_side, save_baseline
 from longbench_cli.record.journal import Run, load_run
 from longbench_cli.record.schema import Duet
+from longbench_cli.record.slim import took_turns
 
 H100 = {"gpus": [{"name": "NVIDIA H100", "driver": "580.1", "memory_bytes": 1}] * 2, "affinity": 16}
 
@@ -59,6 +61,7 @@ def test_runs_saved_together_are_one_baseline(tmp_path: Path) -> None:
     found = resolve_side("latest", tmp_path / "baselines", [a_run("mine")])
     assert [run.header.run_id for run in found] == ["run-one", "run-two"]
     assert [run.header.duet for run in found] == [None, None]
+    assert [took_turns(run.header) for run in found] == [True, False]
     assert resolve_side(str(base), tmp_path, None) == found
     assert [len(run.points) for run in found] == [16, 16]
 
@@ -96,9 +99,23 @@ def test_what_is_no_baseline_is_refused_whole(tmp_path: Path) -> None:
 
 
 def test_machines_in_words() -> None:
-    assert machine_of({}) == "unknown processor (? cores)"
-    assert machine_of(ENVIRONMENT | H100) == "2 x NVIDIA H100, Example CPU at 2.10 GHz (16 cores)"
-    assert machine_of({"gpus": "damaged", "cpu": None}) == "unknown processor (? cores)"
+    assert machine_of({}, on_cpu=True) == "unknown processor (? cores)"
+    assert machine_of(ENVIRONMENT | H100, on_cpu=True) == "2 x NVIDIA H100, Example CPU at 2.10 GHz (16 cores)"
+    assert machine_of(ENVIRONMENT | H100, on_cpu=False) == "2 x NVIDIA H100, Example CPU at 2.10 GHz (2 cores)"
+    assert machine_of({"gpus": "damaged", "cpu": None}, on_cpu=True) == "unknown processor (? cores)"
+
+
+def test_how_many_processors_a_gpu_run_may_use_is_no_part_of_its_machine(tmp_path: Path) -> None:
+    def on_gpu(name: str, affinity: int) -> Run:
+        points = [measured(make_case(device="cuda"), 1e6)]
+        environment = ENVIRONMENT | H100 | {"affinity": affinity}
+        return make_run(points, f"{name}.jsonl", created="2025-01-02T03:04:05Z", environment=environment)
+
+    save_baseline([on_gpu("one", 16), on_gpu("two", 8)], tmp_path)
+    assert len(resolve_side("latest", tmp_path, [on_gpu("mine", 4)])) == 2
+    save_baseline([a_run("cpu", 3, affinity=4)], tmp_path)
+    with pytest.raises(UsageError, match=r"has no baseline of Example CPU at 2.10 GHz \(2 cores\)"):
+        resolve_side("latest", tmp_path, [a_run("mine", affinity=2)])
 
 
 def test_the_command_saves_and_warns(
@@ -122,3 +139,9 @@ def test_the_command_saves_and_warns(
         main(["baseline", "save", *words])
     assert leaving.value.code == 2
     assert "is a baseline already" in capsys.readouterr().err
+
+
+def test_the_two_sides_of_a_gate_are_no_baseline(tmp_path: Path) -> None:
+    sides = duet_of([0.0] * 6)
+    with pytest.raises(UsageError, match="the two sides of a duet"):
+        save_baseline(sides, tmp_path / "baselines")

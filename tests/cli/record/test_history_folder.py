@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from compared import duet_of, failed, measured, run_of
+from compared import duet_of, failed, measured, run_of, sessions_of
 from sample_runs import write_run
 
+from longbench_cli.analyse.history import build_series
 from longbench_cli.errors import UsageError
 from longbench_cli.measure.types import CpuTelemetry, OtherProcess, Telemetry, Verdict
+from longbench_cli.present.history.export import to_json
+from longbench_cli.present.history.view import HistoryView
 from longbench_cli.record.history import commit_of, new_entries, read_history
 from longbench_cli.record.journal import Run, load_run
+from longbench_cli.record.slim import took_turns
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -98,7 +102,9 @@ def test_what_is_no_trend_is_refused_and_left_out(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"duet-2-candidate.jsonl: a slowdown was put into it"):
         new_entries(tmp_path, [slowed])
     (kept,) = keep(tmp_path / "kept", candidate)
-    assert load_run(kept).header.duet is None  # without its turns it is no side to be paired
+    header = load_run(kept).header
+    assert header.duet is None  # without its turns it is no side to be paired
+    assert took_turns(header)
     for run in (base, candidate, slowed):
         write_run(run, tmp_path)
     runs, warnings = read_history([tmp_path])
@@ -119,6 +125,23 @@ def test_runs_come_by_time_whatever_their_names_and_time_zones(tmp_path: Path) -
     runs, warnings = read_history([tmp_path])
     assert [run.header.run_id for run in runs] == ["z", "c", "b", "a"]
     assert warnings == []
+
+
+def test_what_is_read_is_small_and_shows_the_same(tmp_path: Path) -> None:
+    runs = [disturbed(), run_of(sessions_of([1.5e6, 3e6, 2e6]), run_id="three")]
+    for run in runs:
+        write_run(run, tmp_path)
+    found, _ = read_history([tmp_path])
+    (slow, printed), three = found[0].points, found[1].points
+    assert slow.latency is not None
+    assert (slow.latency.iterations_ns, slow.latency.count, slow.telemetry) == ([1_000_000], 2001, None)
+    assert printed.status == "crashed"
+    assert not any("kernel.py" in line for line in getattr(printed, "stderr_tail", []))
+    assert [point.latency and point.latency.median_ns for point in three] == [1.5e6, 3e6, 2e6]
+    whole = [load_run(run.path) for run in found]
+    shown = [to_json(HistoryView(build_series(each, 0.03), each, 0.03)) for each in (found, whole)]
+    assert shown[0] == shown[1]
+    assert "2000000.0" in shown[0]
 
 
 def test_a_copy_of_a_run_counts_once(tmp_path: Path) -> None:

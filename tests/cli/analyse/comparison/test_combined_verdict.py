@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from longbench_cli.analyse.comparison.memory import memory_change
 from longbench_cli.analyse.comparison.sides import side_of
 from longbench_cli.analyse.comparison.types import KINDS, Difference, Kind, PointVerdict, Side, exit_code
-from longbench_cli.analyse.comparison.verdict import TimeVerdict, combine
+from longbench_cli.analyse.comparison.verdict import TimeVerdict, combine, together
 
 CASE = planned()
 MIB, GIB = 1 << 20, 1 << 30
@@ -43,10 +43,20 @@ def verdict(
         ("missing", "incorrect", "incorrect"),
         ("pruned", "incorrect", "incorrect"),
         ("oom", "oom", "ok"),
+        ("unsupported", "unsupported", "ok"),
+        ("crashed", "crashed", "not-comparable"),
+        ("timeout", "timeout", "not-comparable"),
+        ("missing", "missing", "not-comparable"),
         ("incorrect", "incorrect", "incorrect"),
         ("oom", "crashed", "regression"),
         ("oom", "missing", "regression"),
         ("crashed", "oom", "ok"),
+        ("timeout", "crashed", "regression"),
+        ("oom", "timeout", "regression"),
+        ("unsupported", "oom", "regression"),
+        ("incorrect", "crashed", "ok"),
+        ("crashed", "timeout", "ok"),
+        ("oom", "unsupported", "ok"),
         ("oom", "ok", "improvement"),
         ("incorrect", "ok", "improvement"),
         ("missing", "ok", "new"),
@@ -76,8 +86,22 @@ def test_a_changed_status_wants_another_pair_and_a_wrong_result_does_not() -> No
     assert "1 more fresh pair will tell" in once.reason
     wrong = verdict("ok", "incorrect", status_wants=1)
     assert (wrong.kind, wrong.wants) == ("incorrect", 0)
-    better = verdict("oom", "ok", status_wants=1)
-    assert (better.kind, better.wants) == ("inconclusive", 1)
+    for base, candidate in (("oom", "ok"), ("oom", "oom"), ("crashed", "crashed"), ("crashed", "oom")):
+        found = verdict(base, candidate, status_wants=1)
+        assert (found.kind, found.wants) == ("inconclusive", 1)
+    assert verdict("pruned", "pruned", status_wants=1).wants == 0
+
+
+def test_where_nothing_was_measured_on_both_sides_nothing_is_ok() -> None:
+    limit, new, gone = verdict("oom", "oom"), verdict("missing", "ok"), verdict("ok", "oom")
+    waiting = verdict("oom", "oom", status_wants=1)
+    found = together([limit, new, waiting])
+    assert [one.kind for one in found] == ["not-comparable", "new", "inconclusive"]
+    assert found[0].reason.endswith("; no point was measured on both sides")
+    assert found[2].wants == 1
+    assert exit_code(found, inconclusive_fails=False) == 4
+    for other in (gone, verdict("oom", "incorrect"), verdict()):  # found out something, or measured
+        assert together([limit, other]) == (limit, other)
 
 
 @given(st.sampled_from(KINDS), st.sampled_from([None, 90 * MIB, 100 * MIB, 200 * MIB, 10 * MIB]))
@@ -104,6 +128,7 @@ def test_sides_that_differ_are_not_compared_unless_allowed() -> None:
     assert found.differences == (OTHER_GPU,)
     assert verdict("ok", "oom", left=[OTHER_GPU]).kind == "not-comparable"  # it may be the smaller GPU
     assert verdict("ok", "incorrect", left=[OTHER_GPU]).kind == "incorrect"
+    assert verdict("missing", "ok", left=[OTHER_GPU]).kind == "not-comparable"  # in runs that are left out
     allowed = verdict(allowed=[OTHER_GPU], time="regression")
     assert (allowed.kind, allowed.differences) == ("regression", ())
     assert "allowed to differ: gpu: base A100, candidate H100" in allowed.steps

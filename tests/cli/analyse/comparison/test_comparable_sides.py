@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import pytest
-from compared import failed, measured, planned, run_of
+from compared import duet_of, failed, measured, planned, run_of
 from rank_runs import on_ranks
 
 from longbench_cli.analyse.comparison.comparable import FIELDS, check_allowed, differences, split_allowed
@@ -14,6 +14,7 @@ from longbench_cli.analyse.comparison.types import Difference
 from longbench_cli.errors import UsageError
 from longbench_cli.measure.types import GpuTelemetry, OtherProcess, Span, Telemetry, Timing, Verdict, Verification
 from longbench_cli.record.schema import MeasuredPoint, UnmeasuredPoint
+from longbench_cli.record.slim import slim_header
 
 GPU_CASE = planned(device="cuda")
 A100 = {"gpus": [{"name": "NVIDIA A100", "driver": "550.54.15"}] * 8}
@@ -41,14 +42,14 @@ def unlike(
 def on_gpu(
     clock: float = 1410.0,
     others: list[OtherProcess] | None = None,
-    verdict: Literal["trusted", "throttled"] = "trusted",
+    throttled: dict[str, float] | None = None,
     **changes: Any,
 ) -> MeasuredPoint:
     none = dict.fromkeys(GpuTelemetry.model_fields)
-    gpu = GpuTelemetry(**(none | {"sm_clock_mhz": Span(low=clock, median=clock, high=clock), "others": others or []}))
+    clocks = Span(low=clock, median=clock, high=clock)
+    gpu = GpuTelemetry(**(none | {"sm_clock_mhz": clocks, "others": others or [], "throttled": throttled}))
     seen = Telemetry(threads=4, involuntary_switches=0, steal_share=0.0, gpu=gpu)
-    judged = Verdict(kind=verdict, reasons=[])
-    return measured(GPU_CASE, telemetry=seen, verdict=judged, **changes)
+    return measured(GPU_CASE, telemetry=seen, **changes)
 
 
 def timed(*, graph: bool = False, cache: Literal["cold", "hot"] = "cold") -> Timing:
@@ -129,10 +130,32 @@ def test_a_result_that_was_not_checked_counts_on_either_side() -> None:
 
 
 def test_throttling_on_one_side_in_half_of_its_sessions() -> None:
-    hot, cool = on_gpu(verdict="throttled"), on_gpu()
+    hot, cool = on_gpu(throttled={"sw_thermal_slowdown": 0.05}), on_gpu(throttled={"hw_slowdown": 0.04})
     assert unlike([hot, hot, cool, cool], [cool]) == {"throttled": ("yes", "no")}
     assert unlike([cool, cool, hot], [cool]) == {}
     assert unlike(hot, hot) == {}
+    for reason in ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown"):
+        assert set(unlike(cool, on_gpu(throttled={reason: 1.0}))) == {"throttled"}
+
+
+def test_a_power_cap_may_be_what_the_candidate_draws_and_is_no_difference() -> None:
+    capped = on_gpu(throttled={"sw_power_cap": 1.0}, verdict=Verdict(kind="throttled", reasons=["clocks held down"]))
+    assert unlike(on_gpu(), capped) == {}
+
+
+def test_fewer_processors_than_before_matter_on_the_cpu_alone() -> None:
+    pinned = ({"affinity": 16}, {"affinity": 2})
+    assert unlike(measured(), measured(), pinned) == {"affinity": ("16", "2")}
+    assert unlike(on_gpu(), on_gpu(), pinned) == {}
+
+
+def test_a_side_of_a_duet_was_measured_otherwise_than_a_run_and_its_slim_copy_still_says_so() -> None:
+    alone, side = run_of([measured()]).header, duet_of([0.0])[1].header
+    for header in (side, slim_header(side), slim_header(slim_header(side))):
+        found = differences([measured()], [measured()], alone, header, paired=False)
+        assert found == [Difference("order", "run", "duet")]
+    assert slim_header(side).duet is None
+    assert slim_header(alone) == alone
 
 
 def test_clocks_one_percent_apart() -> None:

@@ -9,7 +9,7 @@ import pytest
 from compared import duet_of, failed, measured, planned, run_of, sessions_of
 
 from longbench_cli.analyse.comparison.compare import compare
-from longbench_cli.analyse.comparison.types import Comparison
+from longbench_cli.analyse.comparison.types import Comparison, exit_code
 from longbench_cli.errors import UsageError
 from longbench_cli.record.journal import Run
 
@@ -96,7 +96,42 @@ def test_what_was_read_with_a_warning_is_told() -> None:
     assert torn.warnings[0] in compared([torn], [a_run("b")]).warnings
 
 
-def test_sides_that_fail_alike_are_ok_with_a_warning_that_nothing_was_compared() -> None:
-    found = compared([run_of([failed("oom")], run_id="a")], [run_of([failed("oom")], run_id="b")])
-    assert [point.kind for point in found.points] == ["ok"]
-    assert found.warnings == ("no point was measured on both sides: no time was compared",)
+def test_where_both_sides_only_fail_nothing_was_compared() -> None:
+    for status in ("oom", "crashed"):
+        found = compared([run_of([failed(status)], run_id="a")], [run_of([failed(status)], run_id="b")])
+        assert [point.kind for point in found.points] == ["not-comparable"]
+        assert exit_code(found.points, inconclusive_fails=False) == 4
+        assert found.warnings == ("no point was measured on both sides: no time was compared",)
+
+
+def test_a_duet_that_was_cut_off_is_not_comparable_and_says_how_to_go_on() -> None:
+    base, candidate = duet_of(STILL[:5])
+    (found,) = compared([base], [candidate]).points
+    assert (found.kind, found.wants) == ("not-comparable", 0)
+    assert found.reason == "cut off: 1 more pair wanted: go on with --keep DIR --resume, or measure again"
+    assert found.steps[-1].startswith("so far: ")
+    assert [len(found.values), found.base.status] == [5, "ok"]
+    base, candidate = duet_of(STILL[:5], changes={"peak_bytes": 128 << 20})
+    assert compared([base], [candidate]).points[0].kind == "regression"  # memory, which no further pair changes
+    wrong = failed("incorrect", session=5)
+    candidate.points.append(wrong)
+    base.points.append(measured(session=5))
+    assert compared([base], [candidate]).points[0].kind == "incorrect"
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_what_both_sides_planned_and_neither_recorded_is_not_comparable(paired: bool) -> None:
+    base, candidate = duet_of(STILL) if paired else (a_run("a"), a_run("b"))
+    lost = planned(4096, "dilated", options={"segments": [256, 1024], "causal": None}, pass_="fwd+bwd", causal=True)
+    for run, more in ((base, ["of the base alone", "of nobody"]), (candidate, ["of nobody"])):
+        run.header = run.header.model_copy(update={"plan": [lost.key, planned().key, *more]})
+    first, second = compared([base], [candidate]).points
+    assert (first.key, first.kind, second.kind) == (lost.key, "not-comparable", "ok")
+    assert "measured on neither side: missing" in first.reason
+    assert first.case.key == lost.key
+    assert (first.case.seq_len, first.case.causal, first.case.impl) == (4096, True, "dilated")
+
+
+def test_a_base_that_was_slowed_down_on_purpose() -> None:
+    _, slowed = duet_of(STILL, injected=0.05)
+    assert "duet-1-candidate.jsonl: a slowdown was put into it" in refused([slowed], [a_run("b")])

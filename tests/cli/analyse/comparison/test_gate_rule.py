@@ -137,3 +137,35 @@ def test_the_noisier_the_pairs_the_larger_the_smallest_slowdown_that_is_found() 
     assert smallest_detectable([0.0] * 6, TAU) == pytest.approx(0.03)
     quiet, wide = ([scale * one for one in WIDE] for scale in (0.1, 1))
     assert 0.03 < smallest_detectable(quiet, TAU) < 0.04 < smallest_detectable(wide, TAU)
+
+
+AGREEING = [0.047, 0.052, 0.044, 0.055, 0.049, 0.051]
+
+
+@pytest.mark.parametrize("wild", [math.log(8), -math.log(3)])
+@pytest.mark.parametrize("place", [0, 5, 7, 11])
+def test_one_wild_pair_of_many_that_agree_hides_nothing(wild: float, place: int) -> None:
+    d = AGREEING * 3
+    d[place] = wild
+    found = judge_pairs(d, TAU)
+    assert found.kind == "regression"
+    assert found.effect is not None
+    assert found.effect.ratio == pytest.approx(1.05, abs=0.01)
+
+
+@pytest.mark.parametrize("wild", [math.log(8), -math.log(3)])
+def test_one_wild_pair_makes_no_regression(wild: float) -> None:
+    same = [0.001, -0.002, 0.004, -0.003, 0.002, -0.001]
+    d = [wild, *same[1:], *same, *same]
+    assert judge_pairs(d, TAU).kind == "ok"
+    assert smallest_detectable(d[:12], TAU) < 0.05
+
+
+@pytest.mark.parametrize(("count", "level"), [(6, 0.95), (12, 0.95), (12, 0.99), (18, 0.99)])
+def test_the_rank_bound_is_the_largest_that_holds(count: int, level: float) -> None:
+    """Of values so wild that Student's bound is useless, the bound is the order statistic whose binomial tail fits."""
+    from scipy.stats import binom
+
+    d = [*range(1, count), 1e6]
+    rank = next(k for k in range(count) if binom.cdf(k, count, 0.5) > 1 - level)
+    assert lower_bound(d, level) == sorted(d)[rank - 1]

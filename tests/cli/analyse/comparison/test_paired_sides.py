@@ -14,12 +14,13 @@ from longbench_cli.analyse.comparison.paired import compare_paired, noise_of, pa
 from longbench_cli.analyse.comparison.threshold import threshold_of
 from longbench_cli.analyse.comparison.types import Comparison, PointVerdict
 from longbench_cli.errors import UsageError
-from longbench_cli.measure.types import Verdict
+from longbench_cli.measure.types import GpuTelemetry, Telemetry
 from longbench_cli.record.journal import Run
 
 SLOWER, SAME = [0.05, 0.049, 0.051] * 2, [0.001, -0.001, 0.0] * 2
 KEY = planned().key
-THROTTLED = Verdict(kind="throttled", reasons=["hot"])
+HOT = GpuTelemetry(**(dict.fromkeys(GpuTelemetry.model_fields) | {"throttled": {"hw_thermal_slowdown": 0.5}}))
+THROTTLED = Telemetry(threads=2, involuntary_switches=0, steal_share=None, gpu=HOT)
 
 
 def compared(base: Run, candidate: Run, noise: float | None = None, allow: Sequence[str] = ()) -> Comparison:
@@ -113,7 +114,12 @@ def test_noise_is_taken_from_an_aa_gate_only() -> None:
         ([1] * 8, [1] * 6 + ["crashed"] * 2, "regression", 0),
         ([1, "crashed", 1, "crashed", *[1] * 6], ["crashed", 1, "crashed", *[1] * 7], "ok", 0),  # both come and go
         ([1], ["incorrect"], "incorrect", 0),
-        (["oom"], ["oom"], "ok", 0),
+        (["oom"], ["oom"], "inconclusive", 1),
+        (["oom"] * 2, ["oom"] * 2, "not-comparable", 0),  # and no other point was measured
+        (["crashed"] * 2, ["crashed"] * 2, "not-comparable", 0),
+        (["crashed", 1], ["crashed", 1], "inconclusive", 1),  # it may be over
+        (["crashed", *[1] * 6], ["crashed", *[1] * 6], "ok", 0),
+        (["crashed", *[1] * 9], ["crashed"] * 2 + [1] * 8, "ok", 0),  # once in a pair that tells something
         (["oom"], [1], "inconclusive", 1),
         (["oom"] * 2, [1, 1], "improvement", 0),
         (["oom"], ["crashed"], "inconclusive", 1),
@@ -141,6 +147,17 @@ def test_a_candidate_that_fails_now_and_then_is_told_with_how_often() -> None:
     assert any("crashed" in note for note in verdict(*sides([1] * 7, ["crashed", *[1] * 6])).candidate.notes)
 
 
+def test_the_same_limit_on_both_sides_is_ok_beside_a_point_that_was_measured() -> None:
+    base, candidate = duet_of(SAME)
+    for run in (base, candidate):
+        run.points += [failed("oom", case=planned(8192), session=session) for session in range(2)]
+    assert [point.kind for point in compared(base, candidate).points] == ["ok", "ok"]
+    for run in (base, candidate):
+        run.points = [failed("crashed", case=planned(8192), session=n) for n in range(2)] + run.points[:6]
+    kinds = {point.case.seq_len: point.kind for point in compared(base, candidate).points}
+    assert kinds == {1024: "ok", 8192: "not-comparable"}
+
+
 def test_more_memory_is_a_regression_though_the_time_is_the_same() -> None:
     found = verdict(*duet_of(SAME, changes={"peak_bytes": 128 << 20}))
     assert (found.kind, found.metric) == ("regression", "memory")
@@ -154,7 +171,7 @@ def test_what_differs_is_not_compared_unless_it_is_allowed() -> None:
 
 
 def test_a_throttled_pair_may_be_over_with_the_next_and_six_are_not() -> None:
-    base, candidate = duet_of(SAME, changes={"verdict": THROTTLED})
+    base, candidate = duet_of(SAME, changes={"telemetry": THROTTLED})
     found = verdict(base, candidate)
     assert (found.kind, found.wants) == ("not-comparable", 0)
     for run in (base, candidate):
@@ -162,7 +179,7 @@ def test_a_throttled_pair_may_be_over_with_the_next_and_six_are_not() -> None:
     first = verdict(base, candidate)
     assert (first.kind, first.wants) == ("not-comparable", 5)
     base, candidate = duet_of(SAME)
-    candidate.points[0] = candidate.points[0].model_copy(update={"verdict": THROTTLED})
+    candidate.points[0] = candidate.points[0].model_copy(update={"telemetry": THROTTLED})
     assert verdict(base, candidate).kind == "ok"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from compared import failed, measured, planned, run_of, sessions_of
+from compared import duet_of, failed, measured, planned, run_of, sessions_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -172,6 +172,55 @@ def test_where_no_base_matches_the_newest_tells_what_differs_and_may_be_allowed(
     assert "allowed to differ: torch: base 2.12.0, candidate 2.13.0" in point.steps
     (point,) = compared(runs, a_run(9.01, "new"), "torch", "cpu").points
     assert (point.kind, len(point.base.medians_ns)) == ("ok", 8)
+
+
+LARGE = planned(4096)
+
+
+@pytest.mark.parametrize("side", ["base", "candidate"])
+def test_a_key_that_is_only_in_runs_left_out_says_what_differs(side: str) -> None:
+    other = {"packages": {"torch": "2.12.0"}}
+    large = sessions_of(medians(), LARGE)
+    sides = {
+        name: [a_run(run_id=name), run_of(large, run_id=f"{name}-large", environment=other if name == side else None)]
+        for name in ("base", "candidate")
+    }
+    newest = sides[side][0]
+    newest.header = newest.header.model_copy(update={"created": "2025-02-01T00:00:00Z"})
+    small, point = compared(sides["base"], sides["candidate"]).points
+    assert (small.kind, point.kind) == ("ok", "not-comparable")
+    assert [(one.field, "2.12.0" in (one.base, one.candidate)) for one in point.differences] == [("torch", True)]
+    assert compared(sides["base"], sides["candidate"], "torch").points[1].kind == "ok"
+    lacking = "candidate" if side == "base" else "base"
+    del sides[lacking][1]
+    point = compared(sides["base"], sides["candidate"]).points[1]
+    assert (point.key, point.kind) == (LARGE.key, "not-comparable")  # neither new nor missing
+    assert [one.field for one in point.differences] == ["torch"]
+
+
+def test_a_candidate_that_fails_now_and_then_is_a_regression_unless_the_base_does() -> None:
+    def part(failures: int, run_id: str) -> Run:
+        crashes = [failed("crashed", "signal 11", session=8 + number) for number in range(failures)]
+        return run_of([*sessions_of(medians()), *crashes], run_id=run_id)
+
+    (point,) = compared(a_run(), part(2, "new")).points
+    assert (point.kind, point.metric, point.candidate.status) == ("regression", "status", "crashed")
+    assert "in 2 of 10 sessions: signal 11" in point.reason
+    for before, now in ((0, 1), (2, 2), (3, 2)):
+        assert compared(part(before, "base"), part(now, "new")).points[0].kind == "ok"
+    assert compared(part(1, "base"), part(2, "new")).points[0].kind == "regression"
+
+
+def test_a_side_of_a_duet_is_not_compared_with_a_run_that_stands_alone() -> None:
+    values = [step + 0.01 * (-1) ** n for n, step in enumerate(SPREAD)]
+    _, candidate = duet_of(values, base_ns=1e7, injected=0.05)
+    found = compared(a_run(), candidate)
+    assert [one.field for one in found.points[0].differences] == ["order"]
+    assert found.injected == 0.05
+    assert compared(a_run(), candidate, "order").points[0].kind == "ok"
+    mixed = compared([a_run(), duet_of(values, base_ns=9e7)[0]], a_run(1.01, "new"))
+    assert (mixed.points[0].kind, len(mixed.points[0].base.medians_ns), mixed.injected) == ("ok", 8, None)
+    assert "measured otherwise than those compared (order)" in mixed.warnings[0]
 
 
 def test_the_newest_candidate_says_what_is_compared() -> None:

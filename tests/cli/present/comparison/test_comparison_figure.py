@@ -38,6 +38,34 @@ def test_pairs_are_joined_and_their_changes_stand_below() -> None:
     assert (ground["x0"], ground["x1"]) == (6.5, 12.5)
 
 
+def test_a_wild_pair_does_not_press_the_others_flat() -> None:
+    wild = (*CONFIRMED[:4], 2.1, -1.1)
+    figure = figure_of(paired("regression", SLOWER, wild, effect=effect_of(SLOWER)))
+    low, high = figure["layout"]["yaxis2"]["range"]
+    assert -10 < low < 0 < 3.0 < high < 12
+    (changes,) = [trace for trace in figure["data"] if trace.get("yaxis") == "y2"]
+    assert all(low < value < high for value in changes["y"])
+    assert changes["marker"]["symbol"][-3:] == ["circle-open", "triangle-up-open", "triangle-down-open"]
+    assert changes["text"] == [""] * 10 + ["+717%", "-66.7%"]
+    assert "pair 11: +717%" in changes["hovertext"]
+
+
+def test_the_label_of_the_threshold_is_above_the_marks() -> None:
+    figure = figure_of(paired("regression", SLOWER))
+    (label,) = [note for note in figure["layout"]["annotations"] if "threshold 3.0%" in note["text"]]
+    top = figure["layout"]["yaxis2"]["domain"][1]
+    assert (label["yref"], label["y"], label["yanchor"]) == ("paper", top, "bottom")
+    assert top < figure["layout"]["yaxis"]["domain"][0]
+
+
+def test_pairs_that_did_not_confirm_are_on_a_shaded_ground() -> None:
+    figure = figure_of(paired("inconclusive", (*SLOWER, *(-d for d in CONFIRMED))))
+    grounds = [shape for shape in figure["layout"]["shapes"] if shape.get("yref") == "paper"]
+    assert [(ground["x0"], ground["x1"]) for ground in grounds] == [(6.5, 12.5)]
+    (candidate,) = traces(figure, 1)
+    assert candidate["marker"]["symbol"] == ["diamond"] * 6 + ["diamond-open"] * 6
+
+
 def test_an_interval_without_ends_is_not_drawn() -> None:
     endless = replace(effect_of(SLOWER), interval=(0.0, math.inf))
     figure = figure_of(paired("inconclusive", SLOWER, effect=endless))

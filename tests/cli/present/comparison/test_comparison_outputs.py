@@ -10,13 +10,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from verdicts import SLOWER, comparison, effect_of, of_every_kind, paired, side_info, stored
+from verdicts import CONFIRMED, SLOWER, comparison, effect_of, of_every_kind, paired, side_info, stored
 
-from longbench_cli.analyse.comparison.types import KINDS, Comparison
+from longbench_cli.analyse.comparison.types import KINDS, Comparison, Side
 from longbench_cli.present.comparison.annotations import MOST, to_annotations
 from longbench_cli.present.comparison.explained import explain
 from longbench_cli.present.comparison.junit import to_junit
-from longbench_cli.present.comparison.markdown import to_markdown
+from longbench_cli.present.comparison.markdown import MOST_EXPLAINED, to_markdown
 from longbench_cli.present.comparison.page import render_comparison
 from longbench_cli.present.comparison.structured import to_json
 from longbench_cli.present.comparison.terminal import to_terminal
@@ -40,7 +40,7 @@ def test_the_terminal_shows_every_point_and_why_it_is_not_ok() -> None:
     text = to_terminal(of_every_kind(), plain=True)
     row = next(line for line in text.splitlines() if "dilated fwd 8k" in line)
     assert row.split() == [
-        "regression", "dilated", "fwd", "8k", "12.52", "ms", "13.27", "ms", "+6.2%", "+5.8%", "to", "+6.6%", "3.0%",
+        "regression", "dilated", "fwd", "8k", "+6.2%", "12.52", "ms", "13.27", "ms", "+5.8%", "to", "+6.6%", "3.0%",
         "1.2%",
     ]  # fmt: skip
     assert "regression: vanilla fwd 64k: the candidate: out of memory" in text
@@ -57,11 +57,55 @@ def test_a_test_of_the_gate_itself_is_marked_in_every_form(changes: dict[str, ob
     assert to_terminal(found, plain=True).startswith(f"{mark}: ")
     assert to_markdown(found).startswith(f"### longbench {mark}: ")
     assert "> [!WARNING]" in to_markdown(found)
-    assert f'class="warnings alarm" role="note">{mark}: ' in render_comparison(found)
+    page = render_comparison(found)
+    assert f'class="warnings alarm" role="note">{mark}: ' in page
+    assert ("<h1>injected slowdown found in 1 of 1 point</h1>" in page) == (mark == "INJECTED")
     assert f'<testsuite name="longbench {mark}"' in to_junit(found, inconclusive_fails=False)
     assert to_annotations(found, inconclusive_fails=False).startswith(f"::error title=longbench {mark}%3A regression")
     assert explain(found, "dilated").startswith(f"{mark}: ")
     assert json.loads(to_json(found))["injected"] == changes.get("injected")
+
+
+def test_how_much_of_an_injected_slowdown_was_found_is_said_in_every_form() -> None:
+    slower, quiet, gone = paired("regression", SLOWER), paired(length=1024), paired("regression", length=512)
+    bigger = paired("regression", length=2048, metric="memory")  # its time is as it was
+    found = comparison(slower, quiet, bigger, replace(gone, base=Side("oom", "too much")), injected=0.05)
+    said = "injected slowdown found in 1 of 3 points; missed: dilated fwd 1k, dilated fwd 2k"
+    assert to_terminal(found, plain=True).splitlines()[-1] == said
+    assert said in to_markdown(found).splitlines()[0]
+    assert said in to_junit(found, inconclusive_fails=False)
+    told = json.loads(to_json(found))
+    assert (told["injected_found"], told["injected_points"]) == (1, 3)
+    real = json.loads(to_json(comparison(slower)))
+    assert (real["injected_found"], real["injected_points"]) == (None, None)
+
+
+def test_points_that_one_thing_makes_unlike_are_one_line() -> None:
+    many = [paired("not-comparable", SLOWER, length=1024 * n, reason="torch: base 2, candidate 3") for n in range(1, 7)]
+    found = comparison(*many, paired("not-comparable", length=512, reason="cut off"), paired("regression", SLOWER))
+    text = to_terminal(found, plain=True)
+    assert text.count("torch: base 2, candidate 3") == 1
+    assert "not-comparable: 6 points: torch: base 2, candidate 3" in text
+    assert "not-comparable: dilated fwd 512: cut off" in text
+    rows = [line for line in text.splitlines() if line.startswith("not-comparable ")]
+    assert len(rows) == 7
+    assert not [row for row in rows if "+6.2%" in row]  # the difference, not the code, may have made it
+    lines = to_annotations(found, inconclusive_fails=False).splitlines()
+    assert len(lines) == 3
+    assert lines[1] == "::error title=longbench%3A not-comparable%3A 6 points::torch: base 2, candidate 3"
+
+
+def test_markdown_of_a_failure_of_every_point_names_them_all_and_stays_small() -> None:
+    steps = tuple(f"step {number}: {'d = +5.00% ' * 12}" for number in range(5))
+    point = paired("regression", SLOWER, CONFIRMED, steps=steps)
+    noted = replace(point.candidate, notes=tuple(f"session {number}: noisy" for number in range(300)))
+    many = [
+        paired("regression", SLOWER, CONFIRMED, length=1024 * n, steps=steps, candidate=noted) for n in range(1, 61)
+    ]
+    text = to_markdown(comparison(*many))
+    assert len(text.encode()) < 200_000
+    assert text.count("<pre>") == MOST_EXPLAINED
+    assert "Not explained here: dilated fwd 41k, dilated fwd 42k" in text
 
 
 def test_markdown_folds_away_what_is_ok() -> None:
@@ -125,7 +169,7 @@ def test_junit_has_a_test_a_point() -> None:
     failure = cases["dilated fwd 8k"].find("failure")
     assert failure is not None
     assert failure.get("message") == "regression: 6.2% slower, confirmed by 6 fresh pairs"
-    assert "confirms" in cases["dilated fwd 8k"].findtext("system-out", "")
+    assert "to confirm" in cases["dilated fwd 8k"].findtext("system-out", "")
     assert cases["dilated fwd 1k"].find("skipped") is not None  # new: there is nothing to compare with
     passed = [name for name, case in cases.items() if case.find("failure") is None and case.find("skipped") is None]
     assert passed == ["dilated fwd 2k", "vanilla fwd 1k"]

@@ -14,8 +14,14 @@ from longbench_cli.analyse.comparison.types import MemoryChange, Side
 from longbench_cli.errors import UsageError
 from longbench_cli.present.comparison.explained import explain
 from longbench_cli.present.comparison.labels import labels_of
+from longbench_cli.present.comparison.markdown import to_markdown
+from longbench_cli.present.comparison.pairs import confirmations_of, far_off
 from longbench_cli.present.comparison.summary import advice, facts_of, headline
+from longbench_cli.present.comparison.terminal import to_terminal
 from longbench_cli.present.comparison.words import change, memory_words
+
+POINT = paired()
+WILD = (0.001, -0.002, 0.003, 0.0, 2.1, -0.001)
 
 
 def test_a_name_has_what_varies_and_nothing_else() -> None:
@@ -87,13 +93,59 @@ def test_the_facts_say_what_was_compared_and_how() -> None:
 def test_what_to_do_is_said_once_for_each_kind() -> None:
     said = advice(of_every_kind())
     assert len(said) == 2
+    assert "--max-time" in said[0]
     assert "quieter machine" in said[0]
+    assert "far off" not in said[0].lower()
     assert "--allow threads" in said[1]
     assert advice(comparison(paired())) == []
+    (line,) = advice(comparison(paired("inconclusive", WILD)))
+    assert line.endswith("Far off the others: pair 5 of dilated fwd 8k.")
     (line,) = advice(stored(paired("inconclusive")))
     assert "--sessions" in line
     (line,) = advice(comparison(paired("inconclusive", wants=6)))
     assert line.startswith("Not final: 1 point")
+
+
+def test_what_was_allowed_to_differ_is_said_once() -> None:
+    torch = "allowed to differ: torch: base 2.13.0, candidate 2.14.0"
+    clocks = "allowed to differ: clocks: base {}, candidate 9"
+    points = [paired(length=1024 * n, steps=(torch, clocks.format(n), "6 pairs")) for n in range(1, 9)]
+    found = comparison(*points)
+    facts = dict(facts_of(found))
+    assert facts["allowed to differ"] == (
+        "torch (2.13.0, 2.14.0); clocks (1, 9), (2, 9), (3, 9), (4, 9), (5, 9) and 3 more"
+    )
+    for text in (to_terminal(found, plain=True), explain(found, "1k")):
+        assert "\nallowed to differ  torch (2.13.0, 2.14.0); clocks" in text
+    assert "- allowed to differ: torch (2.13.0, 2.14.0)" in to_markdown(found)
+    assert "allowed to differ" not in dict(facts_of(comparison(paired())))
+
+
+def test_a_pair_far_off_the_others_is_marked() -> None:
+    text = explain(comparison(paired("inconclusive", WILD)), "8k")
+    (marked,) = [line for line in text.splitlines() if line.endswith("far off the others")]
+    assert marked.split()[0] == "5"
+    assert "far off" not in explain(comparison(paired("regression", SLOWER, CONFIRMED)), "8k")
+
+
+@given(st.lists(st.floats(-0.02, 0.02), min_size=6, max_size=18))
+def test_no_pair_within_the_least_spread_is_far(values: list[float]) -> None:
+    assert far_off(replace(POINT, values=tuple(values))) == []
+
+
+def test_pairs_that_did_not_confirm_were_run_to_confirm() -> None:
+    suspected = (*SLOWER, *(-d for d in CONFIRMED))
+    assert confirmations_of(paired("inconclusive", suspected)) == [range(6, 12)]
+    assert confirmations_of(paired("regression", SLOWER, CONFIRMED)) == [range(6, 12)]
+    assert confirmations_of(paired("ok")) == confirmations_of(paired("ok", (0.001, -0.001) * 6)) == []
+
+
+def test_many_notes_are_folded() -> None:
+    point = paired()
+    noted = replace(point, base=replace(point.base, notes=tuple(f"session {number}: noisy" for number in range(9))))
+    lines = [line for line in explain(comparison(noted), "8k").splitlines() if "note" in line]
+    assert len(lines) == 5
+    assert lines[-1] == "... and 5 more notes on the base"
 
 
 @pytest.mark.parametrize("name", ["dilated fwd 8k", "dilated 8k", "8K", "/n8192/b1/h8/kv8/d64/bfloat16/full/w1/cpu"])
@@ -115,7 +167,7 @@ def test_explain_has_everything_behind_a_verdict() -> None:
     rows = [line.split() for line in text.splitlines() if line.strip()[:1].isdigit() and " ms " in line]
     assert len(rows) == 12
     assert [row[5] for row in rows[:6]] == [change(math.exp(d)) for d in SLOWER]
-    assert [row[-1] == "confirms" for row in rows] == [False] * 6 + [True] * 6
+    assert [row[-2:] == ["to", "confirm"] for row in rows] == [False] * 6 + [True] * 6
 
 
 def test_explain_pairs_no_processes_that_do_not_pair_off() -> None:
