@@ -24,7 +24,7 @@ from longbench_cli.record.history import read_history
 from longbench_cli.record.schema import Duet
 
 ROOT = Path(__file__).resolve().parents[3]
-OLD = sorted((ROOT / "docs" / "results").glob("*/*.jsonl"))
+OLD = sorted(path for path in (ROOT / "docs" / "results").glob("*/*.jsonl") if "gate" not in path.parent.name)
 WRONG = "\x1b[31m<b>wrong</b>"
 
 
